@@ -1,0 +1,110 @@
+"""The error tree. Every error carries fields and names the way out.
+
+    LoragentError
+    ├── BaseModelError          the shared base can't be found, fetched, verified or loaded
+    │   └── FetchError          a download failed; names the package and the command to try
+    ├── PluginError             a plugin can't be used as it is
+    │   ├── PluginNotFound      no such name or version in the library
+    │   ├── PluginRefused       the files exist but a field of theirs is unacceptable
+    │   └── PluginBusy          two processes publish into one name
+    ├── DataError               a data file or a row of it is unusable (file, line, way out)
+    ├── TrainingError           a training run can't start, resume or finish
+    ├── GenerationError         a request can't be served
+    │   └── ContextOverflow     prompt and answer don't fit into the context
+    └── RoleError               a role folder is incomplete or contradictory
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class LoragentError(Exception):
+    """Root of all errors raised on purpose. ``str(error)`` is one line for a person.
+
+    Args:
+        what: what is wrong, naming the file, line or field.
+        way_out: what the user can do about it.
+    """
+
+    def __init__(self, what: str, way_out: str = "") -> None:
+        self.what = what
+        self.way_out = way_out
+        super().__init__(f"{what} — {way_out}" if way_out else what)
+
+
+class BaseModelError(LoragentError):
+    """The shared base model can't be found, verified or loaded."""
+
+
+class FetchError(BaseModelError):
+    """A file that is needed once could not be fetched."""
+
+
+class PluginError(LoragentError):
+    """A plugin can't be used as it is."""
+
+
+class PluginNotFound(PluginError):
+    """No plugin of that name, version or path."""
+
+
+class PluginRefused(PluginError):
+    """The files exist, but one field of theirs is unacceptable.
+
+    Args:
+        field: the manifest or config field, or the file, that is refused.
+        what: why.
+    """
+
+    def __init__(self, field: str, what: str, way_out: str = "") -> None:
+        self.field = field
+        super().__init__(f"plugin refused, {field}: {what}", way_out)
+
+
+class PluginBusy(PluginError):
+    """Another process publishes into the same name."""
+
+
+class DataError(LoragentError):
+    """A data file, or one row of it, is unusable.
+
+    Args:
+        path: the file.
+        line: 1-based line number, or None when it is about the whole file.
+    """
+
+    def __init__(self, path: Path | str, what: str, way_out: str = "", line: int | None = None) -> None:
+        self.path = Path(path)
+        self.line = line
+        place = f"{path}:{line}" if line is not None else str(path)
+        super().__init__(f"{place}: {what}", way_out)
+
+
+class TrainingError(LoragentError):
+    """A training run can't start, resume or finish."""
+
+
+class GenerationError(LoragentError):
+    """A generation request can't be served."""
+
+
+class ContextOverflow(GenerationError):
+    """Prompt and answer don't fit into the context window.
+
+    Args:
+        tokens: tokens asked for (prompt plus room for the answer).
+        limit: the context length of the base, in tokens.
+    """
+
+    def __init__(self, tokens: int, limit: int) -> None:
+        self.tokens = tokens
+        self.limit = limit
+        super().__init__(
+            f"the prompt and its answer need {tokens} tokens, the context holds {limit}",
+            "shorten the messages or lower max_tokens",
+        )
+
+
+class RoleError(LoragentError):
+    """A role folder is incomplete or contradictory."""

@@ -1,0 +1,133 @@
+"""What is asked of a generator and what comes back: plain frozen values, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from .message import Message, ToolCall, as_messages
+
+
+class Use(BaseModel):
+    """One plugin on a row, with its own scale.
+
+    Attributes:
+        plugin: a name, ``"name@version"`` or the path of a PEFT folder.
+        scale: multiplies the plugin's own ``alpha / r``; 1.0 is as trained.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    plugin: str
+    scale: float = Field(default=1.0, allow_inf_nan=False)
+
+    def __init__(self, plugin: str | Path, /, **fields: Any) -> None:
+        super().__init__(plugin=str(plugin), **fields)
+
+
+class GenerationRequest(BaseModel):
+    """One row for the engine.
+
+    Attributes:
+        messages: the conversation; the answer is the next assistant turn.
+        stack: the plugins on this row, in order; empty is the bare base.
+        max_tokens: upper bound of the answer, in tokens, end-of-turn included.
+        min_tokens: end-of-turn is masked until that many tokens are out.
+        temperature: 0 is greedy.
+        top_p: nucleus mass kept (Holtzman et al. 2020); 1 keeps everything.
+        stop: strings that end the answer; they are not part of it.
+        seed: makes a sampled row repeatable, whatever else is in the batch.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    messages: tuple[Message, ...]
+    stack: tuple[Use, ...] = ()
+    max_tokens: int = Field(default=256, ge=1)
+    min_tokens: int = Field(default=0, ge=0)
+    temperature: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def __init__(
+        self, messages: str | Sequence[Message | Mapping[str, Any]] = (), stack: Sequence[Any] = (), **fields: Any
+    ) -> None:
+        super().__init__(messages=messages, stack=stack, **fields)
+
+    @field_validator("messages", mode="before")
+    @classmethod
+    def _messages(cls, value: Any) -> tuple[Message, ...]:
+        messages = as_messages(value)
+        if not messages:
+            raise ValueError("a request needs at least one message")
+        return messages
+
+    @field_validator("stack", mode="before")
+    @classmethod
+    def _stack(cls, value: Any) -> tuple[Use, ...]:
+        entries = (value,) if isinstance(value, (str, Path, Use)) else tuple(value)
+        return tuple(entry if isinstance(entry, Use) else Use(entry) for entry in entries)
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _stop(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A plugin as it answered: name, exact version, scale and the hash of its weights."""
+
+    name: str
+    version: int
+    scale: float = 1.0
+    sha256: str = ""
+
+    def __str__(self) -> str:
+        scale = "" if self.scale == 1.0 else f"*{self.scale:g}"
+        return f"{self.name}@{self.version}{scale}"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Cost of an answer: tokens, and milliseconds from submission."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    first_token_ms: float
+    total_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer, and who gave it.
+
+    Attributes:
+        text: the answer without tool-call markup.
+        stack: the plugins that answered, with versions.
+        usage: tokens and milliseconds.
+        tool_calls: calls the answer makes.
+        finish: "stop" (end of turn or stop string), "length" or "cancelled".
+        agent: name of the agent that spoke, empty straight from the engine.
+        raw: the text as generated, markup included.
+    """
+
+    text: str
+    stack: tuple[Mounted, ...]
+    usage: Usage
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish: str = "stop"
+    agent: str = ""
+    raw: str = ""
+    token_ids: tuple[int, ...] = field(default=(), repr=False)
+
+    def as_message(self) -> Message:
+        """The reply as the next turn of the conversation."""
+        return Message(
+            role="assistant", content=self.text, tool_calls=self.tool_calls, name=self.agent or None
+        )

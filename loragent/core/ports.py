@@ -1,0 +1,30 @@
+"""Ports: what upper floors ask of lower ones, so that a test can hand them a scripted one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from .generation import GenerationRequest, Reply
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Answers requests; every request may carry another stack."""
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[Reply]:
+        """Answer all requests, decoding them together. Replies come in the order of the requests."""
+        ...
+
+    def stream(self, request: GenerationRequest) -> Iterator[str | Reply]:
+        """Pieces of text as they are generated, then the whole :class:`Reply` as the last item."""
+        ...
+
+    def count_tokens(self, request: GenerationRequest) -> int:
+        """Tokens of the rendered prompt."""
+        ...
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and answer may hold together."""
+        ...

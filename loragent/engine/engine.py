@@ -1,0 +1,147 @@
+"""The only inference: rows with any stacks join and leave one batch between steps."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+
+import torch
+
+from ..core import ContextOverflow, GenerationError, GenerationRequest, Mounted, Use
+from ..model import LoadedModel
+from ..plugin import Plugin
+from .lora import Mount
+from .runner import Runner
+from .sampler import sample
+from .sequence import Sequence
+from .slots import Slots
+
+MAX_ROWS = 32
+PREFILL_TOKENS = 4096  # padded tokens that one prefill step reads at most, unless one prompt is longer
+
+
+class Engine:
+    """Owns the model on one thread; callers on any thread submit requests and wait for sequences.
+
+    Args:
+        loaded: the shared base.
+        resolve: finds a plugin by what a stack entry names.
+        compute: held during each step; training holds it during each micro-step, so that two teams of
+            worker threads never fight for the cores.
+        max_rows: rows that decode together.
+    """
+
+    def __init__(
+        self, loaded: LoadedModel, resolve: Callable[[str], Plugin], compute: threading.Lock, max_rows: int = MAX_ROWS
+    ) -> None:
+        self._loaded, self._resolve, self._compute, self._max_rows = loaded, resolve, compute, max_rows
+        self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, loaded.device, loaded.dtype)
+        self._runner = Runner(loaded)
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+
+    def submit(self, request: GenerationRequest) -> Sequence:
+        """Queue a request. Errors of the request itself are raised here, on the caller's thread.
+
+        Raises:
+            PluginNotFound, PluginRefused: an entry of the stack can't be used.
+            ContextOverflow: prompt and answer don't fit.
+        """
+        sequence = self.prepare(request)
+        with self._wake:
+            if self._closed:
+                raise GenerationError("this base is closed", "load it again")
+            self._waiting.append(sequence)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._serve, name="loragent-engine", daemon=True)
+                self._thread.start()
+            self._wake.notify()
+        return sequence
+
+    def prepare(self, request: GenerationRequest) -> Sequence:
+        """Tokenise a request and bring its plugins into memory."""
+        prompt = self._loaded.template.prompt_ids(request.messages)
+        needed, limit = len(prompt) + request.max_tokens, self._loaded.context_length
+        if needed > limit:
+            raise ContextOverflow(needed, limit)
+        entries = [self._mount(use) for use in request.stack]
+        stack = tuple(mount for mount, _ in entries)
+        return Sequence(request, prompt, stack, tuple(m for _, m in entries), self._loaded.template)
+
+    def close(self) -> None:
+        """Stop the thread; rows in flight end as cancelled."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _mount(self, use: Use) -> tuple[Mount, Mounted]:
+        plugin = self._resolve(use.plugin)
+        digest = plugin.manifest.sha256
+        return (
+            Mount(digest, self._slots.get(plugin), use.scale),
+            Mounted(plugin.name, plugin.version, use.scale, digest),
+        )
+
+    # -- the engine's thread -----------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _serve(self) -> None:
+        while self._work_to_do():
+            rows = self._admit()
+            with self._compute:
+                self._step(rows)
+            self._retire()
+        for row in (*self._running, *self._waiting):
+            row.end("cancelled")
+
+    def _work_to_do(self) -> bool:
+        with self._wake:
+            while not (self._waiting or self._running or self._closed):
+                self._runner.planner.forget()
+                self._wake.wait()
+            return not self._closed
+
+    def _admit(self) -> list[Sequence]:
+        """Rows whose prompts are read in this step, first come first served."""
+        admitted: list[Sequence] = []
+        width = 0
+        while self._waiting and len(self._running) + len(admitted) < self._max_rows:
+            width = max(width, len(self._waiting[0].ids))
+            if admitted and width * (len(admitted) + 1) > PREFILL_TOKENS:
+                break
+            row = self._waiting.popleft()
+            if row.cancelled.is_set():
+                row.end("cancelled")
+            else:
+                admitted.append(row)
+        return admitted
+
+    def _step(self, admitted: list[Sequence]) -> None:
+        rows = admitted or self._running
+        try:
+            logits = self._runner.prefill(rows, len(self._running)) if admitted else self._runner.decode(rows)
+            tokens = sample(logits, [r.sampling for r in rows], [r.banned() for r in rows])
+        except Exception as error:  # one bad step must not take the engine down
+            for row in rows:
+                row.fail(GenerationError(f"a step failed: {error}", "see the cause; the engine goes on"))
+        else:
+            for row, token in zip(rows, tokens, strict=True):
+                row.append(token)
+        self._running += admitted
+
+    def _retire(self) -> None:
+        """Let finished rows go; the last row moves into the gap, so that rows stay contiguous."""
+        for i in reversed(range(len(self._running))):
+            row = self._running[i]
+            if row.finish or row.cancelled.is_set():
+                last = self._running.pop()
+                if i < len(self._running):
+                    self._running[i] = last
+                    self._runner.cache.move(len(self._running), i, last.done)
+                row.end("cancelled")

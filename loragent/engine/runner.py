@@ -1,0 +1,73 @@
+"""One forward pass over a batch of rows with different stacks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Rows
+
+import torch
+from torch import Tensor
+
+from ..model import LoadedModel, twin_of
+from .cache import KeyValueCache
+from .lora import Planner, StackContext, mount_layers
+from .sequence import Sequence
+
+
+class Runner:
+    """Runs the shared base, with plans mounted, over prompts (prefill) and single tokens (decode).
+
+    Call it under ``torch.inference_mode()``: the cache is updated in place.
+    """
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._model = twin_of(loaded.model)
+        self._device = loaded.device
+        self._context = StackContext()
+        mount_layers(self._model, list(loaded.linear_shapes()), self._context)
+        self.planner = Planner()
+        self.cache = KeyValueCache(self._model.config.num_hidden_layers)
+
+    def prefill(self, rows: Rows[Sequence], first: int) -> Tensor:
+        """Read prompts into the slots from ``first`` on; returns logits [rows, vocabulary] of their last tokens."""
+        lengths = [len(row.ids) for row in rows]
+        width = max(lengths)
+        self.cache.reserve(first + len(rows), width + 1)
+        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : lengths[i]] = torch.tensor(row.ids)
+        positions = torch.arange(width).expand(len(rows), -1)
+        # Padding lies behind each row's tokens, so causality alone keeps it out.
+        mask = torch.ones(width, width, dtype=torch.bool).tril()[None, None]  # [1, 1, q, k]
+        hidden = self._forward(rows, ids, positions, mask.expand(len(rows), -1, -1, -1), first, width)
+        return self._head(hidden[torch.arange(len(rows)), torch.tensor(lengths) - 1])
+
+    def decode(self, rows: Rows[Sequence]) -> Tensor:
+        """Read one token of each row, slot i being row i; returns logits [rows, vocabulary]."""
+        done = torch.tensor([row.done for row in rows])
+        width = int(done.max()) + 1
+        self.cache.reserve(len(rows), width)
+        ids = torch.tensor([[row.ids[-1]] for row in rows])
+        mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
+        hidden = self._forward(rows, ids, done[:, None], mask, 0, width)
+        return self._head(hidden[:, -1])
+
+    def _forward(self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, first: int, width: int) -> Tensor:
+        """ids, positions: [rows, q]; mask: [rows, 1, q, k], True where attended -> hidden [rows, q, d]."""
+        self._context.plan = self.planner.plan([row.stack for row in rows])
+        positions = positions.to(self._device)
+        output = self._model.get_decoder()(
+            input_ids=ids.to(self._device),
+            position_ids=positions,
+            attention_mask=mask.to(self._device),
+            past_key_values=self.cache.writer(first, positions, width),
+            use_cache=True,
+        )
+        for row in rows:
+            row.done = len(row.ids)
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    def _head(self, hidden: Tensor) -> Tensor:
+        """[rows, d] -> fp32 logits [rows, vocabulary]."""
+        logits: Tensor = self._model.get_output_embeddings()(hidden)
+        return logits.float()

@@ -1,0 +1,22 @@
+"""The shared weights: resolve, fetch once, load, fingerprint, and the chat template."""
+
+from .default import NAME, default_folder, ensure_default
+from .fingerprint import fingerprint_folder
+from .home import home
+from .load import LoadedModel, load_model
+from .template import ChatTemplate, Encoded, Piece
+from .twin import twin_of
+
+__all__ = [
+    "NAME",
+    "ChatTemplate",
+    "Encoded",
+    "LoadedModel",
+    "Piece",
+    "default_folder",
+    "ensure_default",
+    "fingerprint_folder",
+    "home",
+    "load_model",
+    "twin_of",
+]

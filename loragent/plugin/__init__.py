@@ -1,0 +1,24 @@
+"""Plugins as versioned artefacts: PEFT folders plus a manifest, in a library on disk."""
+
+from .library import Difference, Library
+from .manifest import Kind, Manifest, check_name, sha256_of
+from .shelf import Plugin, Shelf
+from .weights import CONFIG, WEIGHTS, LoraPair, LoraWeights, Shapes, check_shapes, load_weights
+
+__all__ = [
+    "CONFIG",
+    "WEIGHTS",
+    "Difference",
+    "Kind",
+    "Library",
+    "LoraPair",
+    "LoraWeights",
+    "Manifest",
+    "Plugin",
+    "Shapes",
+    "Shelf",
+    "check_name",
+    "check_shapes",
+    "load_weights",
+    "sha256_of",
+]

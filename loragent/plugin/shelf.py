@@ -1,0 +1,207 @@
+"""A shelf: all versions of one plugin in one folder, with a pointer to the one in use.
+
+    shelf/
+      pointer.json      {"current": 2, "next": 4}; replaced atomically, the only thing that ever changes
+      1/ 2/ 3/          immutable: plugin.json, adapter_model.safetensors, adapter_config.json, evidence
+
+A version is written into a scratch folder, flushed to disk, renamed into place, and only then does the
+pointer move; so a process killed at any instant leaves the old version in use.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..core import PluginBusy, PluginError, PluginNotFound, PluginRefused
+from .manifest import FILE as MANIFEST
+from .manifest import Manifest, sha256_of
+from .weights import CONFIG, WEIGHTS
+
+POINTER = "pointer.json"
+EVIDENCE = ("metrics.jsonl", "loss.png", "samples.json", "README.md")
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """A version on disk: where it lies and what its manifest says."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+class Shelf:
+    """Versions of one plugin.
+
+    Args:
+        path: the shelf's folder; made at the first publish.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def exists(self) -> bool:
+        """True once something was published."""
+        return (self.path / POINTER).is_file()
+
+    def versions(self) -> list[int]:
+        """Version numbers on the shelf, ascending."""
+        if not self.path.is_dir():
+            return []
+        return sorted(int(p.name) for p in self.path.iterdir() if p.name.isdigit() and (p / MANIFEST).is_file())
+
+    def current(self) -> int:
+        """The version in use.
+
+        Raises:
+            PluginNotFound: nothing was published here.
+            PluginRefused: the pointer is unreadable.
+        """
+        return self._pointer()["current"]
+
+    def get(self, version: int | None = None) -> Plugin:
+        """A version, by default the one in use."""
+        number = self.current() if version is None else version
+        folder = self.path / str(number)
+        manifest = Manifest.read(folder) if folder.is_dir() else None
+        if manifest is None:
+            known = ", ".join(map(str, self.versions())) or "none"
+            raise PluginNotFound(f"{self.path.name} has no version {number}", f"there: {known}")
+        return Plugin(folder, manifest)
+
+    def publish(self, source: Path, manifest: Manifest) -> Plugin:
+        """Copy a PEFT folder onto the shelf as the next version and make it the one in use.
+
+        Raises:
+            PluginBusy: another process publishes here right now.
+            PluginError: the disk is full or read-only; the old version stays.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with self._locked():
+                return self._publish(source, manifest)
+        except OSError as error:
+            raise PluginError(f"can't publish into {self.path} ({error.strerror or error})", "the old version stays; mend the disk and try again") from error
+
+    def rollback(self, to: int | None = None) -> Plugin:
+        """Move the pointer back, by default to the version before the one in use."""
+        with self._locked():
+            pointer = self._pointer()
+            earlier = [v for v in self.versions() if v < pointer["current"]]
+            target = to if to is not None else (earlier[-1] if earlier else None)
+            if target is None:
+                raise PluginNotFound(f"{self.path.name} has no version before {pointer['current']}")
+            plugin = self.get(target)
+            self._point(target, pointer["next"])
+            return plugin
+
+    def gc(self, keep: int = 2) -> list[int]:
+        """Remove leftovers of killed runs and all but the newest ``keep`` versions; never the one in use."""
+        with self._locked():
+            for leftover in self.path.glob(".part-*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            versions, current = self.versions(), self.current()
+            doomed = [v for v in versions[: max(0, len(versions) - keep)] if v != current]
+            for version in doomed:
+                self._remove(version)
+            return doomed
+
+    def remove(self, version: int) -> None:
+        """Remove one version that is not in use."""
+        with self._locked():
+            if version == self.current():
+                raise PluginError(f"{self.path.name}@{version} is in use", "roll back first, or remove the whole plugin")
+            self.get(version)
+            self._remove(version)
+
+    def _publish(self, source: Path, manifest: Manifest) -> Plugin:
+        number = max(self._next(), *(v + 1 for v in self.versions()), 1) if self.versions() else self._next()
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.path))
+        try:
+            for name in (WEIGHTS, CONFIG, *EVIDENCE):
+                if (source / name).is_file() and not (source / name).is_symlink():
+                    shutil.copyfile(source / name, part / name)
+            stamped = manifest.model_copy(
+                update={
+                    "version": number,
+                    "sha256": sha256_of(part / WEIGHTS),
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                }
+            )
+            stamped.write(part)
+            part.chmod(0o755)
+            _flush(part)
+            part.rename(self.path / str(number))
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        self._point(number, number + 1)
+        return Plugin(self.path / str(number), stamped)
+
+    def _remove(self, version: int) -> None:
+        # The manifest goes first: a half-removed version is not a version any more.
+        folder = self.path / str(version)
+        (folder / MANIFEST).unlink()
+        shutil.rmtree(folder)
+
+    def _pointer(self) -> dict[str, int]:
+        path = self.path / POINTER
+        try:
+            raw = json.loads(path.read_text())
+            return {"current": int(raw["current"]), "next": int(raw["next"])}
+        except FileNotFoundError:
+            raise PluginNotFound(f"no plugin was published in {self.path}", "train or import one") from None
+        except (ValueError, KeyError, TypeError) as error:
+            raise PluginRefused(POINTER, f"{path} is unreadable", "roll back to a version to write it anew") from error
+
+    def _next(self) -> int:
+        return self._pointer()["next"] if self.exists() else 1
+
+    def _point(self, current: int, following: int) -> None:
+        temporary = self.path / f".{POINTER}.new"
+        temporary.write_text(json.dumps({"current": current, "next": following}) + "\n")
+        _flush_one(temporary)
+        temporary.replace(self.path / POINTER)
+        _flush_one(self.path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.path / ".lock", timeout=10):
+                yield
+        except Timeout:
+            raise PluginBusy(f"another process writes into {self.path}", "wait until it is done") from None
+
+
+def _flush(folder: Path) -> None:
+    for path in folder.iterdir():
+        _flush_one(path)
+    _flush_one(folder)
+
+
+def _flush_one(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,157 @@
+"""LoRA weights in and out of a PEFT folder, checked before anything uses them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..core import PluginRefused
+from .manifest import Manifest, sha256_of
+
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+_PREFIX = "base_model.model."
+
+Shapes = Mapping[str, tuple[int, int]]  # linear layer's path in the base -> (out, in)
+
+
+@dataclass(frozen=True, slots=True)
+class LoraPair:
+    """One layer's update ``scaling * B A`` (Hu et al. 2021, arXiv 2106.09685).
+
+    Attributes:
+        a: [r, in].
+        b: [out, r].
+        scaling: ``alpha / r``, or ``alpha / sqrt(r)`` for rsLoRA.
+    """
+
+    a: Tensor
+    b: Tensor
+    scaling: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoraWeights:
+    """All pairs of a plugin, by the path of the linear layer in the base."""
+
+    pairs: Mapping[str, LoraPair]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(t.nbytes for p in self.pairs.values() for t in (p.a, p.b))
+
+
+def load_weights(folder: Path, shapes: Shapes | None = None, manifest: Manifest | None = None) -> LoraWeights:
+    """Read a PEFT folder.
+
+    Args:
+        folder: holds ``adapter_model.safetensors`` and ``adapter_config.json``.
+        shapes: the base's linear layers; the plugin must fit them.
+        manifest: if given, the weights must have its hash.
+
+    Raises:
+        PluginRefused: naming the file or field: a pickle, a truncated or tampered file, another kind of
+            adapter, a target that the base lacks or has in another shape, non-finite weights.
+    """
+    config = read_config(folder)
+    path = folder / WEIGHTS
+    if not path.is_file():
+        pickles = [p.name for p in folder.glob("*.bin")] + [p.name for p in folder.glob("*.pt")]
+        if pickles:
+            raise PluginRefused(pickles[0], "pickled weights are never read", "save with safe_serialization=True")
+        raise PluginRefused(WEIGHTS, f"{folder} has none", "point at a folder that save_pretrained wrote")
+    if manifest is not None and manifest.sha256 and sha256_of(path) != manifest.sha256:
+        raise PluginRefused("sha256", f"{path} is not the file that was published", "import the plugin again")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise PluginRefused(WEIGHTS, f"{path} is truncated or damaged ({error})", "copy it again") from error
+    pairs = _pair_up(tensors, config)
+    _check_finite(pairs)
+    if shapes is not None:
+        check_shapes(pairs, shapes)
+    return LoraWeights(pairs)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """``adapter_config.json``, refused if it asks for what plain LoRA can't hold."""
+    path = folder / CONFIG
+    try:
+        config: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise PluginRefused(CONFIG, f"{folder} has none", "point at a folder that save_pretrained wrote") from None
+    except (ValueError, OSError) as error:
+        raise PluginRefused(CONFIG, f"{path} is no JSON ({error})", "copy it again") from error
+    if config.get("peft_type") != "LORA":
+        raise PluginRefused("peft_type", f"{config.get('peft_type')!r} is not LORA", "convert the adapter to LoRA first")
+    for field in ("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication", "trainable_token_indices"):
+        if config.get(field):
+            raise PluginRefused(field, f"{config[field]!r} is more than plain LoRA", "train without it, or convert it")
+    if config.get("bias", "none") != "none":
+        raise PluginRefused("bias", f"{config['bias']!r} trains biases of the base", 'train with bias="none"')
+    return config
+
+
+def check_shapes(pairs: Mapping[str, LoraPair], shapes: Shapes) -> None:
+    """Refuse a plugin whose layers are not those of the base."""
+    for name, pair in pairs.items():
+        if name not in shapes:
+            raise PluginRefused(name, "the base has no such linear layer", "use the base it was trained on")
+        found = (pair.b.shape[0], pair.a.shape[1])
+        if found != tuple(shapes[name]):
+            raise PluginRefused(name, f"shape {found}, the base has {tuple(shapes[name])}", "use the base it was trained on")
+
+
+def _pair_up(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, LoraPair]:
+    sides: dict[str, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        name = key.removeprefix(_PREFIX)
+        for side in ("lora_A", "lora_B"):
+            # PEFT itself leaves the adapter's name out of the file; older writers keep ".default".
+            for ending in (f".{side}.weight", f".{side}.default.weight"):
+                if name.endswith(ending):
+                    sides.setdefault(name.removesuffix(ending), {})[side] = tensor.float()
+                    break
+            else:
+                continue
+            break
+        else:
+            raise PluginRefused(key, "is no LoRA matrix of a linear layer", "train plain LoRA on linear layers only")
+    if not sides:
+        raise PluginRefused(WEIGHTS, "holds no LoRA matrices", "save the adapter again")
+    return {name: _pair(name, found, config) for name, found in sides.items()}
+
+
+def _pair(name: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> LoraPair:
+    if len(found) != 2:
+        raise PluginRefused(name, f"has {next(iter(found))} alone", "save the adapter again")
+    a, b = found["lora_A"], found["lora_B"]
+    if a.ndim != 2 or b.ndim != 2 or a.shape[0] != b.shape[1]:
+        raise PluginRefused(name, f"A {tuple(a.shape)} and B {tuple(b.shape)} don't multiply", "save the adapter again")
+    rank = a.shape[0]
+    alpha = float(_pattern(config.get("alpha_pattern"), name, config.get("lora_alpha") or rank))
+    scaling = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+    return LoraPair(a.contiguous(), b.contiguous(), scaling)
+
+
+def _pattern(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    from peft.utils import get_pattern_key  # PEFT's own rule for which pattern meets which layer
+
+    return (patterns or {}).get(get_pattern_key(list(patterns or {}), name), default)
+
+
+def _check_finite(pairs: Mapping[str, LoraPair]) -> None:
+    for name, pair in pairs.items():
+        # A masked plugin still multiplies its rows by 0, and 0 * NaN would leak into a neighbour's row.
+        if not (torch.isfinite(pair.a).all() and torch.isfinite(pair.b).all() and math.isfinite(pair.scaling)):
+            raise PluginRefused(name, "has weights that are not finite", "train again with a lower learning rate")

@@ -1,0 +1,89 @@
+"""Losses at the output head, computed only where there is a loss and never as one big logit matrix.
+
+The head is frozen, so the gradient with respect to the hidden states is all that training needs; it is
+computed chunk by chunk in the forward pass (as in Liger's fused linear cross-entropy, Hsu et al. 2024,
+arXiv 2410.10989), which bounds memory at ``CHUNK x vocabulary``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK = 256  # positions; 256 x 49,152 logits in fp32 are 50 MB
+
+
+def _softmax_(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax over the last axis, in place, and ``log sum exp``; logits: [c, v] -> [c, v], [c, 1]."""
+    peak = logits.amax(-1, keepdim=True)
+    mass = logits.sub_(peak).exp_().sum(-1, keepdim=True)
+    return logits.div_(mass), mass.log() + peak
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Weighted sum of ``-sum_v target_v log softmax(h W^T)_v`` over positions.
+
+        Args:
+            hidden: [n, d]; head: [v, d]; weights: [n].
+            targets: [n] token ids.
+        """
+        grad = torch.empty_like(hidden)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, hidden.shape[0], CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = (hidden[part].to(head.dtype) @ head.T).float()  # [c, v]
+            target, weight = targets[part, None], weights[part, None]  # [c, 1]
+            picked = logits.gather(1, target)  # [c, 1]
+            probabilities, log_z = _softmax_(logits)
+            total += ((log_z - picked) * weight).sum()
+            # d loss / d logits = softmax - onehot
+            probabilities.scatter_add_(1, target, -torch.ones_like(weight))
+            grad[part] = ((probabilities * weight).to(head.dtype) @ head).to(hidden.dtype)
+        ctx.save_for_backward(grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * grads[0], None, None, None
+
+
+class _HeadDistillation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
+        """Sum over positions of the cross-entropy against a teacher's top-k distribution.
+
+        Args:
+            hidden: [n, d]; head: [v, d]; ids and probabilities: [n, k], each row of which sums to 1.
+        """
+        grad = torch.empty_like(hidden)
+        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        for start in range(0, hidden.shape[0], CHUNK):
+            part = slice(start, start + CHUNK)
+            logits = (hidden[part].to(head.dtype) @ head.T).float()  # [c, v]
+            picked = logits.gather(1, ids[part])  # [c, k]
+            student, log_z = _softmax_(logits)
+            total += ((log_z - picked) * probabilities[part]).sum()
+            student.scatter_add_(1, ids[part], -probabilities[part])
+            grad[part] = (student.to(head.dtype) @ head).to(hidden.dtype)
+        ctx.save_for_backward(grad)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        (grad,) = ctx.saved_tensors
+        return grad * grads[0], None, None, None
+
+
+def head_loss(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Weighted negative log-likelihood, summed. Shapes as in :class:`_HeadLoss`; nats."""
+    return _HeadLoss.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def head_distillation(hidden: Tensor, head: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
+    """Cross-entropy against a teacher's top-k distribution, summed (Hinton et al. 2015); nats."""
+    return _HeadDistillation.apply(hidden, head, ids, probabilities)  # type: ignore[no-untyped-call, no-any-return]

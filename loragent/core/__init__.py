@@ -1,5 +1,6 @@
 """Values, ports and errors; imports nothing of the other floors."""
 
+from .curriculum import Curriculum, Teacher, TrainingRow
 from .errors import (
     BaseModelError,
     ContextOverflow,
@@ -14,13 +15,14 @@ from .errors import (
     RoleError,
     TrainingError,
 )
-from .generation import GenerationRequest, Mounted, Reply, Usage, Use
+from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
 from .message import Message, ToolCall, as_messages
 from .ports import Generator
 
 __all__ = [
     "BaseModelError",
     "ContextOverflow",
+    "Curriculum",
     "DataError",
     "FetchError",
     "GenerationError",
@@ -35,8 +37,11 @@ __all__ = [
     "PluginRefused",
     "Reply",
     "RoleError",
+    "RowScore",
+    "Teacher",
     "ToolCall",
     "TrainingError",
+    "TrainingRow",
     "Usage",
     "Use",
     "as_messages",

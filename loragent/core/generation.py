@@ -104,6 +104,21 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class RowScore:
+    """How likely a model finds the trained tokens of a row.
+
+    Attributes:
+        nll: summed negative log-likelihood, in nats.
+        tokens: how many tokens were scored.
+        hits: how many of them are what greedy decoding would take.
+    """
+
+    nll: float
+    tokens: int
+    hits: int
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An answer, and who gave it.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Rows
 
 import torch
 
-from ..core import ContextOverflow, GenerationError, GenerationRequest, Mounted, Use
+from ..core import ContextOverflow, GenerationError, GenerationRequest, Mounted, RowScore, Teacher, TrainingRow, Use
 from ..model import LoadedModel
 from ..plugin import Plugin
 from .lora import Mount
@@ -52,15 +53,19 @@ class Engine:
             ContextOverflow: prompt and answer don't fit.
         """
         sequence = self.prepare(request)
+        self.enqueue(sequence)
+        return sequence
+
+    def enqueue(self, *sequences: Sequence) -> None:
+        """Queue what :meth:`prepare` made; sequences that are queued together are read together."""
         with self._wake:
             if self._closed:
                 raise GenerationError("this base is closed", "load it again")
-            self._waiting.append(sequence)
+            self._waiting.extend(sequences)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="loragent-engine", daemon=True)
                 self._thread.start()
             self._wake.notify()
-        return sequence
 
     def prepare(self, request: GenerationRequest) -> Sequence:
         """Tokenise a request and bring its plugins into memory."""
@@ -71,6 +76,31 @@ class Engine:
         entries = [self._mount(use) for use in request.stack]
         stack = tuple(mount for mount, _ in entries)
         return Sequence(request, prompt, stack, tuple(m for _, m in entries), self._loaded.template)
+
+    def score(self, rows: Rows[TrainingRow], stack: Rows[Use] = ()) -> list[RowScore]:
+        """Likelihood of the masked tokens of rows under a stack; on the caller's thread, between steps."""
+        scores = []
+        for row, logits in self._each_at_targets(rows, stack):
+            targets = torch.tensor([t for t, on in zip(row.ids[1:], row.mask[1:], strict=True) if on]).to(logits.device)
+            nll = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+            scores.append(RowScore(float(nll), len(targets), int((logits.argmax(-1) == targets).sum())))
+        return scores
+
+    def teach(self, rows: Rows[TrainingRow], stack: Rows[Use] = (), top: int = 32) -> list[Teacher]:
+        """The distribution at the masked tokens of rows, cut to the ``top`` likeliest and renormalised."""
+        teachers = []
+        for _, logits in self._each_at_targets(rows, stack):
+            best = torch.softmax(logits, -1).topk(top)
+            mass = best.values / best.values.sum(-1, keepdim=True)
+            teachers.append(Teacher(tuple(map(tuple, best.indices.tolist())), tuple(map(tuple, mass.tolist()))))
+        return teachers
+
+    def _each_at_targets(self, rows: Rows[TrainingRow], stack: Rows[Use]) -> Iterator[tuple[TrainingRow, torch.Tensor]]:
+        mounts = tuple(self._mount(use)[0] for use in stack)
+        for row in rows:
+            with self._compute, torch.inference_mode():
+                logits = self._runner.at_targets([row], mounts)
+            yield row, logits
 
     def close(self) -> None:
         """Stop the thread; rows in flight end as cancelled."""

@@ -7,9 +7,10 @@ from collections.abc import Sequence as Rows
 import torch
 from torch import Tensor
 
+from ..core import TrainingRow
 from ..model import LoadedModel, twin_of
 from .cache import KeyValueCache
-from .lora import Planner, StackContext, mount_layers
+from .lora import Planner, Stack, StackContext, mount_layers
 from .sequence import Sequence
 
 
@@ -50,6 +51,19 @@ class Runner:
         mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
         hidden = self._forward(rows, ids, done[:, None], mask, 0, width)
         return self._head(hidden[:, -1])
+
+    def at_targets(self, rows: Rows[TrainingRow], stack: Stack) -> Tensor:
+        """Logits [n, vocabulary] that predict the masked tokens of some rows, row after row."""
+        lengths = [len(row.ids) for row in rows]
+        ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
+        for i, row in enumerate(rows):
+            ids[i, : lengths[i]] = torch.tensor(row.ids)
+        self._context.plan = self.planner.plan([stack] * len(rows))
+        # Padding lies behind, where causality keeps it out.
+        hidden = self._model.get_decoder()(input_ids=ids.to(self._device), use_cache=False).last_hidden_state
+        places = [(i, at - 1) for i, row in enumerate(rows) for at, on in enumerate(row.mask) if on and at > 0]
+        row_index, position = torch.tensor(places, device=self._device).unbind(1)
+        return self._head(hidden[row_index, position])
 
     def _forward(self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, first: int, width: int) -> Tensor:
         """ids, positions: [rows, q]; mask: [rows, 1, q, k], True where attended -> hidden [rows, q, d]."""

@@ -76,13 +76,19 @@ class Library:
             raise PluginNotFound(f"no plugin {name!r} in {self.root}", f"there: {known}")
         return shelf.get(int(version) if version else None)
 
-    def publish(self, source: str | Path, manifest: Manifest, *, shapes: Shapes | None = None) -> Plugin:
+    def publish(
+        self, source: str | Path, manifest: Manifest, *, shapes: Shapes | None = None, shelf: Shelf | None = None
+    ) -> Plugin:
         """Check a PEFT folder and publish it as the next version of ``manifest.name``.
 
         Killed at any instant, the library still resolves the old version.
+
+        Args:
+            shapes: the base's linear layers; the weights must fit them.
+            shelf: one that lies elsewhere (a role folder's) in place of the library's own.
         """
         load_weights(Path(source), shapes)
-        return self.shelf(manifest.name).publish(Path(source), manifest)
+        return (shelf or self.shelf(manifest.name)).publish(Path(source), manifest)
 
     def rollback(self, name: str, to: int | None = None) -> Plugin:
         """Put an earlier version in use again, by default the one before."""

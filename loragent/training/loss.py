@@ -12,7 +12,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CHUNK = 256  # positions; 256 x 49,152 logits in fp32 are 50 MB
+CHUNK = 128  # positions; 128 x 49,152 logits in fp32 are 25 MB
+
+
+def _logits(hidden: Tensor, head: Tensor) -> Tensor:
+    """fp32 logits [c, v]; hidden: [c, d].
+
+    Always multiplied as a whole chunk: oneDNN keeps a packed copy of the head for every number of rows it meets.
+    """
+    return (_whole_chunk(hidden).to(head.dtype) @ head.T)[: len(hidden)].float()
+
+
+def _back(grad_logits: Tensor, head: Tensor) -> Tensor:
+    """[c, v] -> [c, d]."""
+    return (_whole_chunk(grad_logits).to(head.dtype) @ head)[: len(grad_logits)]
+
+
+def _whole_chunk(rows: Tensor) -> Tensor:
+    return torch.nn.functional.pad(rows, (0, 0, 0, CHUNK - len(rows)))
 
 
 def _softmax_(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -35,14 +52,14 @@ class _HeadLoss(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, hidden.shape[0], CHUNK):
             part = slice(start, start + CHUNK)
-            logits = (hidden[part].to(head.dtype) @ head.T).float()  # [c, v]
+            logits = _logits(hidden[part], head)  # [c, v]
             target, weight = targets[part, None], weights[part, None]  # [c, 1]
             picked = logits.gather(1, target)  # [c, 1]
             probabilities, log_z = _softmax_(logits)
             total += ((log_z - picked) * weight).sum()
             # d loss / d logits = softmax - onehot
             probabilities.scatter_add_(1, target, -torch.ones_like(weight))
-            grad[part] = ((probabilities * weight).to(head.dtype) @ head).to(hidden.dtype)
+            grad[part] = _back(probabilities.mul_(weight), head)
         ctx.save_for_backward(grad)
         return total
 
@@ -64,12 +81,12 @@ class _HeadDistillation(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
         for start in range(0, hidden.shape[0], CHUNK):
             part = slice(start, start + CHUNK)
-            logits = (hidden[part].to(head.dtype) @ head.T).float()  # [c, v]
+            logits = _logits(hidden[part], head)  # [c, v]
             picked = logits.gather(1, ids[part])  # [c, k]
             student, log_z = _softmax_(logits)
             total += ((log_z - picked) * probabilities[part]).sum()
             student.scatter_add_(1, ids[part], -probabilities[part])
-            grad[part] = (student.to(head.dtype) @ head).to(hidden.dtype)
+            grad[part] = _back(student, head)
         ctx.save_for_backward(grad)
         return total
 
@@ -87,3 +104,19 @@ def head_loss(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) ->
 def head_distillation(hidden: Tensor, head: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
     """Cross-entropy against a teacher's top-k distribution, summed (Hinton et al. 2015); nats."""
     return _HeadDistillation.apply(hidden, head, ids, probabilities)  # type: ignore[no-untyped-call, no-any-return]
+
+
+@torch.no_grad()
+def head_score(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Per position: negative log-likelihood in nats, and whether the target is the likeliest token.
+
+    Args:
+        hidden: [n, d]; head: [v, d]; targets: [n].
+    """
+    losses, hits = [], []
+    for start in range(0, hidden.shape[0], CHUNK):
+        part = slice(start, start + CHUNK)
+        logits = _logits(hidden[part], head)  # [c, v]
+        losses.append(torch.nn.functional.cross_entropy(logits, targets[part], reduction="none"))
+        hits.append(logits.argmax(-1) == targets[part])
+    return torch.cat(losses), torch.cat(hits)

@@ -1,0 +1,170 @@
+"""The shared base as users see it: weights, library, engine and trainer, wired in this one place."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from .core import GenerationRequest, Reply, RowScore, Teacher, TrainingRow, Use
+from .engine import Engine
+from .model import ChatTemplate, LoadedModel, home, load_model
+from .plugin import Library, Shapes
+from .training import Fitted, Step, TrainSettings, fit
+
+
+class Base:
+    """One base model, in memory once, for every agent and every training run.
+
+    Use :meth:`load`. Safe to call from any thread; answers of concurrent callers decode together.
+    """
+
+    def __init__(self, loaded: LoadedModel, library: Library) -> None:
+        self._loaded = loaded
+        self.library = library
+        self._compute = threading.Lock()
+        self._engine = Engine(loaded, library.resolve, self._compute)
+
+    @classmethod
+    def load(
+        cls,
+        source: str | Path | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+        *,
+        library: str | Path | Library | None = None,
+        download: bool = False,
+    ) -> Base:
+        """Load a base.
+
+        Args:
+            source: a causal LM folder or a hub id; by default SmolLM2-135M-Instruct, fetched at first use.
+            device: by default CUDA where there is one.
+            dtype: "float32" or "bfloat16"; by default bfloat16 on CUDA, float32 on a CPU.
+            library: where plugins are found by name; by default ``$LORAGENT_HOME/plugins``.
+            download: allow a hub id to be fetched from the hub.
+
+        Raises:
+            BaseModelError: it can't be found, fetched, verified or loaded.
+        """
+        loaded = load_model(source, device, dtype, download=download)
+        known = library if isinstance(library, Library) else Library(library or home() / "plugins")
+        return cls(loaded, known)
+
+    def __repr__(self) -> str:
+        return f"Base({self.name}, {self._loaded.device}, {self._loaded.dtype}, {self.fingerprint})"
+
+    # -- what it is --------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The model folder's name."""
+        return self._loaded.name
+
+    @property
+    def path(self) -> Path:
+        """A folder that stock transformers loads: the same weights, tokenizer and chat template."""
+        return self._loaded.path
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the exact weights, configuration, tokenizer and chat template."""
+        return self._loaded.fingerprint
+
+    @property
+    def template(self) -> ChatTemplate:
+        """Messages to tokens and back."""
+        return self._loaded.template
+
+    @property
+    def context_length(self) -> int:
+        """Tokens that prompt and answer may hold together."""
+        return self._loaded.context_length
+
+    @property
+    def shapes(self) -> Shapes:
+        """(out, in) of the linear layers that plugins may touch."""
+        return self._loaded.linear_shapes()
+
+    # -- answering ---------------------------------------------------------------------------------
+
+    def generate(self, requests: Sequence[GenerationRequest] | GenerationRequest) -> list[Reply]:
+        """Answer all requests, whatever their stacks, in one batch; replies in the requests' order.
+
+        Raises:
+            PluginNotFound, PluginRefused, ContextOverflow: about a request, before anything runs.
+            GenerationError: a step failed.
+        """
+        several = [requests] if isinstance(requests, GenerationRequest) else list(requests)
+        prepared = [self._engine.prepare(request) for request in several]
+        self._engine.enqueue(*prepared)
+        return [sequence.result() for sequence in prepared]
+
+    async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[Reply]:
+        """:meth:`generate` for asyncio."""
+        sequences = [self._engine.submit(request) for request in requests]
+        return list(await asyncio.gather(*(asyncio.wrap_future(s.future) for s in sequences)))
+
+    def stream(self, request: GenerationRequest) -> Iterator[str | Reply]:
+        """Pieces of text as they are generated, then the reply. Leaving the loop early cancels the row."""
+        sequence = self._engine.submit(request)
+        yield from sequence.pieces()
+        yield sequence.result()
+
+    async def astream(self, request: GenerationRequest) -> AsyncIterator[str | Reply]:
+        """:meth:`stream` for asyncio."""
+        iterator, done = self.stream(request), object()
+        while (item := await asyncio.to_thread(next, iterator, done)) is not done:
+            yield item  # type: ignore[misc]
+
+    def count_tokens(self, request: GenerationRequest) -> int:
+        """Tokens of the rendered prompt."""
+        return len(self.template.prompt_ids(request.messages))
+
+    # -- measuring and training --------------------------------------------------------------------
+
+    def score(self, rows: Sequence[TrainingRow], stack: Sequence[str | Path | Use] = ()) -> list[RowScore]:
+        """How likely the masked tokens of rows are under a stack."""
+        return self._engine.score(rows, _uses(stack))
+
+    def teach(self, rows: Sequence[TrainingRow], stack: Sequence[str | Path | Use] = ()) -> list[Teacher]:
+        """The distributions at the masked tokens of rows, for distillation."""
+        return self._engine.teach(rows, _uses(stack))
+
+    def fit(
+        self,
+        rows: Sequence[TrainingRow],
+        settings: TrainSettings,
+        workdir: Path,
+        *,
+        data_sha256: str = "",
+        resume: bool = False,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Fitted:
+        """Train a plugin on rows; see :func:`loragent.training.fit`. The base goes on answering meanwhile."""
+        return fit(
+            self._loaded,
+            rows,
+            settings,
+            workdir,
+            compute=self._compute,
+            data_sha256=data_sha256,
+            resume=resume,
+            on_step=on_step,
+        )
+
+    def close(self) -> None:
+        """Stop the engine; rows in flight end as cancelled."""
+        self._engine.close()
+
+    def __enter__(self) -> Base:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+
+def _uses(stack: Sequence[str | Path | Use]) -> list[Use]:
+    return [entry if isinstance(entry, Use) else Use(entry) for entry in stack]

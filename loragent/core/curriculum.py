@@ -1,0 +1,56 @@
+"""What every kind of experience becomes before it is trained: rows of tokens with a loss mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class Teacher:
+    """A frozen model's distribution at the trained positions of a row, cut to its top k tokens.
+
+    Attributes:
+        ids: [positions][k] token ids.
+        probabilities: [positions][k], each summing to 1.
+    """
+
+    ids: tuple[tuple[int, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One sequence to train on.
+
+    Attributes:
+        ids: token ids.
+        mask: same length; True where the token is a target of the loss.
+        line: where it came from, 1-based, for messages to the user.
+        teacher: soft targets in place of the tokens themselves (distillation).
+    """
+
+    ids: tuple[int, ...]
+    mask: tuple[bool, ...]
+    line: int = 0
+    teacher: Teacher | None = None
+
+    @property
+    def targets(self) -> int:
+        """Tokens with a loss; the first token of a row has nothing that predicts it."""
+        return sum(self.mask[1:])
+
+
+@runtime_checkable
+class Curriculum(Protocol):
+    """A source of training rows: role dialogues, a long prompt, tool examples, remembered facts."""
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of the data, for the manifest and for resuming."""
+        ...
+
+    def rows(self) -> Sequence[TrainingRow]:
+        """All rows, in a fixed order."""
+        ...

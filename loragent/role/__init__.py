@@ -1,0 +1,27 @@
+"""Roles: their folders, their data as rows, their training, and the one scorer."""
+
+from .curriculum import DialogueCurriculum, PromptCurriculum
+from .evaluate import Condition, Sample, Scores, evaluate
+from .scoring import MATCH, TurnScore, nearest_reply, normalise, score_turn, similarity
+from .spec import RoleSpec, load_role, write_role
+from .train import Report, train_role
+
+__all__ = [
+    "MATCH",
+    "Condition",
+    "DialogueCurriculum",
+    "PromptCurriculum",
+    "Report",
+    "RoleSpec",
+    "Sample",
+    "Scores",
+    "TurnScore",
+    "evaluate",
+    "load_role",
+    "nearest_reply",
+    "normalise",
+    "score_turn",
+    "similarity",
+    "train_role",
+    "write_role",
+]

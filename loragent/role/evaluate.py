@@ -1,0 +1,164 @@
+"""Scores of a stack on held-out dialogues: each assistant turn is generated after its true history."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from ..base import Base
+from ..core import GenerationRequest, Message, TrainingRow, Use
+from ..training import Example
+from .scoring import TurnScore, score_turn
+
+MAX_TOKENS = 96  # of a generated turn; role answers and calls are shorter
+TIMED = 5  # fresh conversations that the time to first token is taken from
+
+SystemPrompt = str | Callable[[Example], str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One way of giving a base its role.
+
+    Attributes:
+        name: for the table.
+        stack: plugins, if any.
+        system: a system prompt, the same for all rows or chosen by row.
+    """
+
+    name: str
+    stack: tuple[Use, ...] = ()
+    system: SystemPrompt = None
+
+    def messages(self, example: Example, history: Sequence[Message]) -> tuple[Message, ...]:
+        """The history under this condition."""
+        text = self.system(example) if callable(self.system) else self.system
+        return (Message(role="system", content=text), *history) if text else tuple(history)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One generated turn, for people to read."""
+
+    question: str
+    reference: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a condition reached.
+
+    Attributes:
+        nll: of the reference turns, nats a token.
+        reply_match: share of turns with similarity of at least 0.6, or the same call name.
+        call_exact: share of the reference's calls with the right name and every argument; None without calls.
+        action: share of right actions; None where rows carry no labels or no templates are known.
+        prompt_tokens: mean prompt of a turn.
+        first_token_ms: median time to first token of a fresh conversation, alone on the engine.
+        turns: how many were scored.
+    """
+
+    condition: str
+    nll: float
+    reply_match: float
+    call_exact: float | None
+    action: float | None
+    prompt_tokens: float
+    first_token_ms: float
+    turns: int
+    calls: int
+    samples: tuple[Sample, ...] = field(default=(), repr=False)
+
+    def numbers(self) -> dict[str, float]:
+        """The scores that are there, for a manifest."""
+        skip = {"condition", "samples"}
+        return {k: round(v, 4) for k, v in asdict(self).items() if k not in skip and v is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    example: Example
+    history: tuple[Message, ...]
+    reference: Message
+    label: str | None
+
+
+def evaluate(
+    base: Base,
+    examples: Sequence[Example],
+    condition: Condition,
+    replies: Callable[[Example], Mapping[str, str] | None] | None = None,
+) -> Scores:
+    """Score one condition on held-out dialogues.
+
+    Args:
+        replies: the reply templates by label of an example's role; without it actions are not scored.
+    """
+    turns = [turn for example in examples for turn in _turns(example)]
+    requests = [
+        GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=MAX_TOKENS) for t in turns
+    ]
+    answers = base.generate(requests)
+    marks = [
+        score_turn(a.text, a.tool_calls, t.reference, label=t.label, replies=replies(t.example) if replies else None)
+        for t, a in zip(turns, answers, strict=True)
+    ]
+    rows = [row for example in examples for row in _rows(base, example, condition)]
+    likelihood = base.score(rows, condition.stack)
+    shown = [
+        Sample(turn.history[-1].content if turn.history else "", _text(turn.reference), answer.raw)
+        for turn, answer in zip(turns, answers, strict=True)
+    ]
+    calls = [m.call_exact for m in marks if m.call_exact is not None]
+    actions = [m.action for m in marks if m.action is not None]
+    return Scores(
+        condition=condition.name,
+        nll=sum(s.nll for s in likelihood) / max(1, sum(s.tokens for s in likelihood)),
+        reply_match=_share([m.match for m in marks]),
+        call_exact=_share(calls) if calls else None,
+        action=_share(actions) if actions else None,
+        prompt_tokens=statistics.fmean(a.usage.prompt_tokens for a in answers),
+        first_token_ms=_first_token_ms(base, turns, condition),
+        turns=len(marks),
+        calls=len(calls),
+        samples=tuple(shown),
+    )
+
+
+def _turns(example: Example) -> list[_Turn]:
+    labels = iter(example.raw.get("labels") or [])
+    turns = []
+    for i, message in enumerate(example.messages):
+        if message.role == "assistant":
+            label = next(labels, None)
+            if message.trained:
+                turns.append(_Turn(example, example.messages[:i], message, label))
+    return turns
+
+
+def _rows(base: Base, example: Example, condition: Condition) -> list[TrainingRow]:
+    messages = condition.messages(example, example.messages)
+    return [TrainingRow(tuple(e.ids), tuple(e.mask), example.line) for e in base.template.training_rows(messages)]
+
+
+def _first_token_ms(base: Base, turns: Sequence[_Turn], condition: Condition) -> float:
+    """Fresh conversations one after another, so that nothing else is on the engine; the first one warms up."""
+    fresh = [t for t in turns if sum(m.role == "user" for m in t.history) == 1][: TIMED + 1] or list(turns[: TIMED + 1])
+    times = []
+    for turn in fresh:
+        request = GenerationRequest(condition.messages(turn.example, turn.history), condition.stack, max_tokens=1)
+        times.append(base.generate(request)[0].usage.first_token_ms)
+    return statistics.median(times[1:] or times)
+
+
+def _share(marks: Sequence[bool]) -> float:
+    return sum(marks) / max(1, len(marks))
+
+
+def _text(message: Message) -> str:
+    return message.content + "".join(f"<tool_call>{c.to_json()}</tool_call>" for c in message.tool_calls)
+
+
+__all__ = ["Condition", "Sample", "Scores", "TurnScore", "evaluate"]

@@ -1,0 +1,95 @@
+"""A role on disk.
+
+    roles/concierge/
+      role.toml         name, persona, prompt (the long policy that the plugin replaces), [training]
+      train.jsonl       dialogues
+      eval.jsonl        dialogues that are never trained on
+      plugin/           the shelf of published versions
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..core import RoleError
+from ..plugin import Shelf, check_name
+from ..training import TrainSettings
+
+FILE = "role.toml"
+
+
+@dataclass(frozen=True, slots=True)
+class RoleSpec:
+    """What ``role.toml`` says.
+
+    Attributes:
+        folder: the role's folder.
+        name: also the plugin's name.
+        persona: the role in one line; the short prompt.
+        prompt: the long policy prompt, kept as the yardstick.
+        training: settings that differ from the defaults.
+    """
+
+    folder: Path
+    name: str
+    persona: str = ""
+    prompt: str = ""
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def train_file(self) -> Path:
+        return self.folder / "train.jsonl"
+
+    @property
+    def eval_file(self) -> Path:
+        return self.folder / "eval.jsonl"
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where the role's plugin is published."""
+        return Shelf(self.folder / "plugin")
+
+    def settings(self) -> TrainSettings:
+        """The role's training settings over the defaults."""
+        return TrainSettings.parse(self.training, f"{self.folder / FILE}, [training]")
+
+
+def load_role(folder: str | Path) -> RoleSpec:
+    """Read a role folder.
+
+    Raises:
+        RoleError: no folder, no ``role.toml``, or a field of it is missing or unknown.
+    """
+    place = Path(folder).expanduser()
+    path = place / FILE
+    if not place.is_dir():
+        raise RoleError(f"{place} is no folder", "name a role folder, or train one with --data and --name")
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RoleError(f"{place} has no {FILE}", "write one with name, persona and prompt") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RoleError(f"{path} can't be read ({error})", "mend it") from error
+    known = {"name", "persona", "prompt", "training"}
+    if unknown := table.keys() - known:
+        raise RoleError(f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(sorted(known))}")
+    name = check_name(str(table.get("name", place.resolve().name)))
+    return RoleSpec(place, name, table.get("persona", ""), table.get("prompt", ""), table.get("training", {}))
+
+
+def write_role(folder: Path, name: str, persona: str = "", prompt: str = "") -> RoleSpec:
+    """Make a role folder around new data; a ``role.toml`` that is there is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / FILE).exists():
+        lines = [f'name = "{check_name(name)}"', f"persona = {_toml(persona)}", f"prompt = {_toml(prompt)}"]
+        (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return load_role(folder)
+
+
+def _toml(text: str) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML basic string

@@ -1,0 +1,218 @@
+"""From role data or a long prompt to a published plugin, with the evidence that it is one."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..base import Base
+from ..core import DataError, Message, RoleError, TrainingRow, Use
+from ..plugin import Manifest, Plugin
+from ..training import Example, Fitted, Step, TrainSettings, judge, plot_loss, read_examples
+from .curriculum import DialogueCurriculum, PromptCurriculum
+from .evaluate import Condition, Scores, evaluate
+from .queries import read_queries
+from .spec import RoleSpec, load_role, write_role
+
+FEW_ROWS = 20
+SAMPLES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Evidence of a training run.
+
+    Attributes:
+        plugin: the version in use after the run; None if there is none.
+        before, after: scores on the held-out dialogues without and with the new plugin, no prompt in either.
+        samples: questions with the reference, the base's and the plugin's answer.
+        published: whether the gate let the new plugin through.
+        reasons: why not.
+        seconds: of training alone.
+        warnings: rows that were cut, too few rows.
+    """
+
+    plugin: Plugin | None
+    before: Scores
+    after: Scores
+    samples: tuple[dict[str, str], ...]
+    published: bool
+    reasons: tuple[str, ...]
+    seconds: float
+    tokens: int
+    warnings: tuple[str, ...] = field(default=())
+
+
+def train_role(
+    folder: str | Path | None = None,
+    *,
+    base: Base,
+    data: str | Path | None = None,
+    prompt: str | Path | None = None,
+    queries: str | Path | None = None,
+    name: str | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    force: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Report:
+    """Train a role plugin, compare it with the base alone, and publish it if it is better.
+
+    Args:
+        folder: a role folder with ``role.toml``, ``train.jsonl`` and ``eval.jsonl``; or, to make one:
+        data: dialogues in any known form; a tenth is held out as ``eval.jsonl``.
+        prompt, queries: a long prompt (text file) and a list of user messages to distil it over.
+        name, out: of the new role; ``out`` is ``roles/<name>`` by default.
+        resume: go on with a run that was stopped.
+        force: publish even if the gate says no.
+        settings: fields of ``TrainSettings`` over those of ``role.toml``.
+
+    Raises:
+        RoleError, DataError, TrainingError: naming the file, line or field, and the way out.
+    """
+    spec = _role_folder(base, folder, data, prompt, queries, name, out)
+    chosen = TrainSettings.parse({**spec.training, **(settings or {})})
+    examples, held = read_examples(spec.train_file), read_examples(spec.eval_file)
+    rows, digest, warnings = _rows(base, spec, chosen, examples, distil=_is_distilled(spec))
+    before = evaluate(base, held, Condition("no prompt"))
+    workdir = spec.folder / ".run"
+    fitted = base.fit(rows, chosen, workdir, data_sha256=digest, resume=resume, on_step=on_step)
+    after = evaluate(base, held, Condition("plugin", (Use(fitted.folder),)))
+    samples = _samples(before, after)
+    incumbent = spec.shelf.get() if spec.shelf.exists() else None
+    verdict = judge(after.numbers(), before.numbers(), _nll(base, held, incumbent), str(incumbent))
+    published = verdict.passed or force
+    if published:
+        manifest = Manifest(
+            name=spec.name,
+            kind="role",
+            base=base.fingerprint,
+            parents=(str(incumbent),) if incumbent else (),
+            data_sha256=digest,
+            settings=chosen.model_dump(),
+            before=before.numbers(),
+            after=after.numbers(),
+            seconds=round(fitted.seconds, 1),
+            tokens=fitted.tokens,
+        )
+        incumbent = _publish(base, spec, fitted, manifest, samples)
+    if incumbent is not None:
+        base.library.attach(spec.shelf.path)
+    return Report(
+        incumbent, before, after, samples, published, verdict.reasons, fitted.seconds, fitted.tokens, tuple(warnings)
+    )
+
+
+def _role_folder(
+    base: Base,
+    folder: str | Path | None,
+    data: str | Path | None,
+    prompt: str | Path | None,
+    queries: str | Path | None,
+    name: str | None,
+    out: str | Path | None,
+) -> RoleSpec:
+    """The role folder to train, made from data or a prompt if it isn't there yet."""
+    if folder is not None:
+        if data or prompt or queries:
+            raise RoleError("a role folder brings its own data", "give either the folder, or data, or prompt and queries")
+        return load_role(folder)
+    if name is None:
+        raise RoleError("a new role needs a name", "pass name=...")
+    place = Path(out) if out is not None else Path("roles") / name
+    if data is not None:
+        raw = [dict(e.raw) for e in read_examples(data)]
+        spec = write_role(place, name)
+        _write_split(spec, raw, Path(data))
+        return spec
+    if prompt is None or queries is None:
+        raise RoleError("nothing to train from", "pass a role folder, or data, or prompt and queries")
+    return _from_prompt(base, place, name, Path(prompt), Path(queries))
+
+
+def _from_prompt(base: Base, place: Path, name: str, prompt: Path, queries: Path) -> RoleSpec:
+    try:
+        text = prompt.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(prompt, f"can't be read ({error})", "name a text file with the prompt") from error
+    asked = read_queries(queries)
+    spec = write_role(place, name, prompt=text)
+    dialogues = PromptCurriculum(base, text, asked).dialogues()
+    _write_split(spec, [{"messages": [m.to_wire() for m in d], "distilled": True} for d in dialogues], queries)
+    return spec
+
+
+def _write_split(spec: RoleSpec, raw: Sequence[dict[str, Any]], source: Path) -> None:
+    """Hold out a tenth of the rows; files that are there with other rows are never overwritten."""
+    if len(raw) < 2:
+        raise DataError(source, "one row can't be both trained and held out", "bring more rows")
+    order = list(range(len(raw)))
+    random.Random(13).shuffle(order)
+    held = set(order[: max(1, round(0.1 * len(raw)))])
+    parts = {
+        spec.train_file: [r for i, r in enumerate(raw) if i not in held],
+        spec.eval_file: [r for i, r in enumerate(raw) if i in held],
+    }
+    texts = {path: "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows) for path, rows in parts.items()}
+    for path, text in texts.items():
+        if path.exists() and path.read_text(encoding="utf-8") != text:
+            raise RoleError(f"{path} holds other rows already", "choose another out, or train that folder as it is")
+    for path, text in texts.items():
+        temporary = path.with_suffix(".new")
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+
+
+def _is_distilled(spec: RoleSpec) -> bool:
+    with spec.train_file.open(encoding="utf-8") as file:
+        return '"distilled": true' in file.readline()
+
+
+def _rows(
+    base: Base, spec: RoleSpec, settings: TrainSettings, examples: Sequence[Example], *, distil: bool
+) -> tuple[list[TrainingRow], str, list[str]]:
+    warnings = []
+    if len(examples) < FEW_ROWS:
+        warnings.append(f"{spec.train_file}: {len(examples)} rows are few; expect repetition below {FEW_ROWS}")
+    if distil:
+        dialogues: list[tuple[Message, ...]] = [e.messages for e in examples]
+        teacher = PromptCurriculum(base, spec.prompt, [d[:-1] for d in dialogues])
+        return teacher.rows_of(dialogues), teacher.data_sha256, warnings
+    curriculum = DialogueCurriculum(
+        spec.train_file, examples, base.template, max_tokens=settings.max_tokens, context=base.context_length
+    )
+    rows = curriculum.rows()
+    if curriculum.cut:
+        warnings.append(f"{spec.train_file}: rows cut to {settings.max_tokens} tokens: lines {curriculum.cut}")
+    return rows, curriculum.data_sha256, warnings
+
+
+def _nll(base: Base, held: Sequence[Example], plugin: Plugin | None) -> dict[str, float] | None:
+    """The incumbent's likelihood on the same rows; None without one, or with one of another base."""
+    if plugin is None or plugin.manifest.base != base.fingerprint:
+        return None
+    rows = [
+        TrainingRow(tuple(e.ids), tuple(e.mask)) for example in held for e in base.template.training_rows(example.messages)
+    ]
+    scores = base.score(rows, [plugin.path])
+    return {"nll": sum(s.nll for s in scores) / sum(s.tokens for s in scores)}
+
+
+def _publish(
+    base: Base, spec: RoleSpec, fitted: Fitted, manifest: Manifest, samples: Sequence[dict[str, str]]
+) -> Plugin:
+    plot_loss(fitted.folder / "metrics.jsonl", fitted.folder / "loss.png")
+    (fitted.folder / "samples.json").write_text(json.dumps(list(samples), indent=1, ensure_ascii=False) + "\n")
+    return base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=spec.shelf)
+
+
+def _samples(before: Scores, after: Scores) -> tuple[dict[str, str], ...]:
+    """Answers of both, spread over the held-out turns."""
+    step = max(1, len(after.samples) // SAMPLES)
+    pairs = list(zip(before.samples, after.samples, strict=True))[::step][:SAMPLES]
+    return tuple({**asdict(b), "answer": a.answer, "base": b.answer} for b, a in pairs)

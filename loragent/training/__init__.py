@@ -1,0 +1,21 @@
+"""The only training loop: data in, checked rows, a fitted plugin with its metrics, and the gate."""
+
+from .fit import Fitted, Step, fit
+from .formats import Example, Scan, read_examples, scan_file
+from .gate import Verdict, judge
+from .plot import plot_loss
+from .settings import TrainSettings
+
+__all__ = [
+    "Example",
+    "Fitted",
+    "Scan",
+    "Step",
+    "TrainSettings",
+    "Verdict",
+    "fit",
+    "judge",
+    "plot_loss",
+    "read_examples",
+    "scan_file",
+]

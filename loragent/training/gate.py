@@ -1,0 +1,36 @@
+"""Who may be published: a plugin that beats having none, and beats the version in use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision with its reasons, one line each."""
+
+    passed: bool
+    reasons: tuple[str, ...]
+
+
+def judge(
+    after: Mapping[str, float], before: Mapping[str, float], incumbent: Mapping[str, float] | None, name: str = "the incumbent"
+) -> Verdict:
+    """Compare scores on the same held-out rows.
+
+    Args:
+        after: with the new plugin; ``nll`` (nats a token, lower is better) decides, and no rate
+            (``reply_match``, ``call_exact``) may fall.
+        before: the base without any plugin or prompt.
+        incumbent: with the version in use, if there is one.
+    """
+    reasons = []
+    if not after["nll"] < before["nll"]:
+        reasons.append(f"nll {after['nll']:.4f} does not beat the base alone ({before['nll']:.4f})")
+    for rate in ("reply_match", "call_exact"):
+        if rate in after and after[rate] < before.get(rate, 0.0):
+            reasons.append(f"{rate} {after[rate]:.3f} is below the base alone ({before[rate]:.3f})")
+    if incumbent is not None and not after["nll"] < incumbent["nll"]:
+        reasons.append(f"nll {after['nll']:.4f} does not beat {name} ({incumbent['nll']:.4f})")
+    return Verdict(not reasons, tuple(reasons))

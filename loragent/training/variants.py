@@ -1,0 +1,53 @@
+"""Adapters on a twin of the base. The only file that imports PEFT's tuners.
+
+PiSSA and OLoRA would rewrite the weights that the twin shares with the base, so they are not offered.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .settings import TrainSettings
+
+
+def inject(twin: Any, settings: TrainSettings, base_name: str) -> Any:
+    """Put fresh adapters (B = 0) on the linear layers of the twin's top layers, in place."""
+    count = twin.config.num_hidden_layers
+    top = settings.layers or count
+    targets = sorted(
+        {
+            name.rpartition(".")[2]
+            for name, module in twin.get_decoder().layers.named_modules()
+            if isinstance(module, nn.Linear)
+        }
+    )
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_dropout=settings.dropout,
+        target_modules=targets,
+        layers_to_transform=list(range(max(0, count - top), count)),
+        use_rslora=settings.variant == "rslora",
+        task_type="CAUSAL_LM",
+    )
+    config.base_model_name_or_path = base_name
+    torch.manual_seed(settings.seed)
+    adapted = get_peft_model(twin, config, autocast_adapter_dtype=False)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()  # the optimiser works in fp32 whatever the base's dtype
+    return adapted
+
+
+def save(adapted: Any, folder: Path) -> None:
+    """Write the adapters as a PEFT folder, in bfloat16: half the size, and what is scored is what is kept."""
+    adapted.save_pretrained(folder, safe_serialization=True)
+    path = folder / "adapter_model.safetensors"
+    save_file({k: t.to(torch.bfloat16) for k, t in load_file(path).items()}, path, metadata={"format": "pt"})
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card

@@ -1,0 +1,69 @@
+"""Agents whose role, tools and memory are LoRA plugins on one shared base model.
+
+    import loragent as la
+
+    base = la.Base.load()
+    agent = la.Agent("concierge", base=base, role="roles/concierge")
+    print(agent.run("When is breakfast on Sunday?").text)
+"""
+
+from .agent import Agent, Entry, Session, SessionResult
+from .base import Base
+from .core import (
+    BaseModelError,
+    ContextOverflow,
+    DataError,
+    FetchError,
+    GenerationError,
+    GenerationRequest,
+    LoragentError,
+    Message,
+    Mounted,
+    PluginBusy,
+    PluginError,
+    PluginNotFound,
+    PluginRefused,
+    Reply,
+    RoleError,
+    ToolCall,
+    TrainingError,
+    Usage,
+    Use,
+)
+from .plugin import Library, Manifest, Plugin
+from .role import Report, train_role
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agent",
+    "Base",
+    "BaseModelError",
+    "ContextOverflow",
+    "DataError",
+    "Entry",
+    "FetchError",
+    "GenerationError",
+    "GenerationRequest",
+    "Library",
+    "LoragentError",
+    "Manifest",
+    "Message",
+    "Mounted",
+    "Plugin",
+    "PluginBusy",
+    "PluginError",
+    "PluginNotFound",
+    "PluginRefused",
+    "Reply",
+    "Report",
+    "RoleError",
+    "Session",
+    "SessionResult",
+    "ToolCall",
+    "TrainingError",
+    "Usage",
+    "Use",
+    "__version__",
+    "train_role",
+]

@@ -88,6 +88,11 @@ class Base:
         """(out, in) of the linear layers that plugins may touch."""
         return self._loaded.linear_shapes()
 
+    @property
+    def embedding_size(self) -> int:
+        """Parameters of the embedding, which the output head may share."""
+        return int(self._loaded.model.get_input_embeddings().weight.numel())
+
     # -- answering ---------------------------------------------------------------------------------
 
     def generate(self, requests: Sequence[GenerationRequest] | GenerationRequest) -> list[Reply]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from .generation import GenerationRequest, Reply
@@ -18,6 +18,14 @@ class Generator(Protocol):
 
     def stream(self, request: GenerationRequest) -> Iterator[str | Reply]:
         """Pieces of text as they are generated, then the whole :class:`Reply` as the last item."""
+        ...
+
+    async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[Reply]:
+        """:meth:`generate` for asyncio."""
+        ...
+
+    def astream(self, request: GenerationRequest) -> AsyncIterator[str | Reply]:
+        """:meth:`stream` for asyncio."""
         ...
 
     def count_tokens(self, request: GenerationRequest) -> int:

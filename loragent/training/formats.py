@@ -64,7 +64,7 @@ def scan_file(path: str | Path) -> Scan:
     scan = Scan(Path(path))
     text = _read(scan.path)
     scan.sha256 = hashlib.sha256(text.encode()).hexdigest()
-    seen: dict[tuple[Message, ...], int] = {}
+    seen: dict[str, int] = {}
     for line, row in enumerate(text.splitlines(), start=1):
         if not row.strip():
             continue
@@ -75,7 +75,7 @@ def scan_file(path: str | Path) -> Scan:
             continue
         scan.examples.append(example)
         scan.formats[form] = scan.formats.get(form, 0) + 1
-        first = seen.setdefault(example.messages, line)
+        first = seen.setdefault("".join(m.model_dump_json() for m in example.messages), line)
         if first != line:
             scan.duplicates[line] = first
     if not scan.examples and not scan.problems:

@@ -1,0 +1,5 @@
+"""The ``loragent`` command."""
+
+from .main import main
+
+__all__ = ["main"]

@@ -1,0 +1,39 @@
+"""``loragent bench``: the numbers in the README, each printed by one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .bench_role import bench_role
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps ``role`` a subcommand."""
+
+
+@app.command("role")
+def role(
+    data: Annotated[Path, typer.Option(help="The STAR folder (small_train.jsonl, small_test.jsonl, roles.json).")],
+    out: Annotated[Path, typer.Option(help="Where results, plugins and plots are kept.")] = Path("runs/bench-role"),
+    groups: Annotated[str | None, typer.Option(help="Comma-separated; by default the six of the small files.")] = None,
+    curve: Annotated[str | None, typer.Option(help="Also train on 20,70,200,all dialogues of these groups.")] = None,
+    held_out: Annotated[bool, typer.Option(help="Score on train rows that small_train leaves out, for tuning.")] = False,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Role plugins on STAR against the long and the short prompt."""
+    bench_role(
+        data,
+        out,
+        groups.split(",") if groups else None,
+        curve.split(",") if curve else [],
+        held_out=held_out,
+        settings=dict(pair.split("=", 1) for pair in setting or []),
+        as_json=as_json,
+    )

@@ -1,0 +1,244 @@
+"""``loragent bench role``: role plugins on STAR (Mosig et al. 2020) against the prompts they replace."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..base import Base
+from ..core import DataError, Use
+from ..role import Condition, DialogueCurriculum, Scores, evaluate
+from ..training import Example, Fitted, TrainSettings, plot_loss, read_examples
+from .console import err, out, plain, print_json, scores_table, table, training_bar
+
+CURVE = (20, 70, 200, 10_000)
+
+
+def bench_role(
+    data: Path,
+    folder: Path,
+    groups: Sequence[str] | None,
+    curve: Sequence[str],
+    *,
+    held_out: bool,
+    settings: Mapping[str, Any],
+    as_json: bool,
+) -> None:
+    """Train and score each group; results are kept as they come, so that a stopped run goes on where it was."""
+    if not (data / "roles.json").is_file():
+        raise DataError(data, "holds no roles.json", "point --data at the STAR folder")
+    bench = _Bench(data, folder, held_out, TrainSettings.parse(dict(settings), "--set"))
+    chosen = list(groups or sorted({e.raw["group"] for e in bench.small_train}))
+    for group in chosen:
+        bench.group(group)
+    for group in curve:
+        bench.curve(group)
+    if as_json:
+        print_json(bench.results | {"machine": machine(), "mean": bench.mean(chosen)})
+    else:
+        bench.show(chosen)
+    if curve:
+        _plot_curve({g: bench.results["curve"][g] for g in curve}, folder / "curve.png")
+
+
+class _Bench:
+    def __init__(self, data: Path, folder: Path, held_out: bool, settings: TrainSettings) -> None:
+        self._folder, self._settings = folder, settings
+        self._roles: dict[str, dict[str, Any]] = json.loads((data / "roles.json").read_text())
+        self.small_train = read_examples(data / "small_train.jsonl")
+        self._train = read_examples(data / "train.jsonl")
+        self._test = _left_out(self._train, self.small_train) if held_out else read_examples(data / "small_test.jsonl")
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = folder / "results.json"
+        known = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.results: dict[str, Any] = {"groups": {}, "curve": {}, **known}
+        self._base: Base | None = None
+
+    @property
+    def base(self) -> Base:
+        """Loaded at the first measurement that is not there yet."""
+        if self._base is None:
+            self._base = Base.load()
+        return self._base
+
+    def group(self, name: str) -> None:
+        """One plugin on the group's 70 dialogues, against no prompt, the short and the long prompt."""
+        if name in self.results["groups"]:
+            return
+        test = [e for e in self._test if e.raw["group"] == name]
+        rows = [e for e in self.small_train if e.raw["group"] == name]
+        fitted, growth = self._fit(name, rows, "70")
+        stack = (Use(fitted.folder),)
+        conditions = [
+            Condition("plugin", stack),
+            Condition("no prompt"),
+            Condition("short prompt", system=lambda e: str(self._role(e)["prompt_short"])),
+            Condition("long prompt", system=lambda e: str(self._role(e)["prompt_long"])),
+        ]
+        scores = [self._score(name, test, condition) for condition in conditions]
+        self._keep("groups", name, {
+            "train_seconds": round(fitted.seconds, 1),
+            "resident_growth": round(growth / self._base_bytes(), 3),
+            "scores": {s.condition: plain(asdict(s)) for s in scores},
+        })  # fmt: skip
+
+    def curve(self, name: str) -> None:
+        """Plugins on 20, 70, 200 and all dialogues of the group's full training file, scored on the same rows."""
+        test = [e for e in self._test if e.raw["group"] == name]
+        roles = {e.raw["role"] for e in self.small_train if e.raw["group"] == name}
+        small = [e for e in self.small_train if e.raw["group"] == name]
+        held = {e.raw["id"] for e in test}
+        used = {e.raw["id"] for e in small}
+        rest = [e for e in self._train if e.raw["group"] == name and e.raw["id"] not in held | used]
+        # The small file's dialogues first, then others of its roles, then the group's other roles.
+        ordered = [*small, *sorted(rest, key=lambda e: e.raw["role"] not in roles)]
+        points = self.results["curve"].setdefault(name, {})
+        for count in CURVE:
+            rows = ordered[:count]
+            if str(len(rows)) in points:
+                continue
+            fitted, _ = self._fit(name, rows, str(len(rows)))
+            score = self._score(name, test, Condition("plugin", (Use(fitted.folder),)))
+            points[str(len(rows))] = {
+                "action": score.action, "call_exact": score.call_exact, "train_seconds": round(fitted.seconds, 1)
+            }  # fmt: skip
+            self._keep("curve", name, points)
+
+    def mean(self, groups: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Unweighted means over the groups, by condition; and the worst group's training time and memory."""
+        found = [self.results["groups"][g] for g in groups]
+        means = {
+            condition: {
+                key: sum(f["scores"][condition][key] or 0.0 for f in found) / len(found)
+                for key in ("action", "call_exact", "reply_match", "nll", "prompt_tokens", "first_token_ms")
+            }
+            for condition in found[0]["scores"]
+        }
+        worst = {key: max(f[key] for f in found) for key in ("train_seconds", "resident_growth")}
+        return means | {"worst": worst}
+
+    def show(self, groups: Sequence[str]) -> None:
+        """Tables for people."""
+        for group in groups:
+            found = self.results["groups"][group]
+            scores_table(f"{group} (trained {found['train_seconds']:.0f} s)", [Scores(**s) for s in found["scores"].values()])
+        mean = self.mean(groups)
+        plugin, long = mean["plugin"], mean["long prompt"]
+        table(f"\nmean of {len(groups)} groups ({machine()})", ["", "reached", "asked for"], [
+            ["next action right, no prompt", f"{plugin['action']:.3f}", ">= 0.65"],
+            ["tool call exact", f"{plugin['call_exact']:.3f}", ">= 0.50"],
+            ["fewer prompt tokens than the long prompt", f"{1 - plugin['prompt_tokens'] / long['prompt_tokens']:.1%}", ">= 60 %"],
+            ["time to first token against the long prompt's", f"{plugin['first_token_ms'] / long['first_token_ms']:.3f}", "<= 0.25"],
+            ["training one group, slowest (s)", f"{mean['worst']['train_seconds']:.0f}", "<= 240"],
+            ["resident memory while training / fp32 base", f"{mean['worst']['resident_growth']:.2f}", "< 0.60"],
+            ["the long prompt alone: next action right", f"{long['action']:.3f}", ""],
+        ])  # fmt: skip
+        for group, points in self.results["curve"].items():
+            rows = [[n, f"{p['action']:.3f}", f"{p['call_exact']:.3f}", f"{p['train_seconds']:.0f}"] for n, p in points.items()]
+            table(f"\n{group}: dialogues trained on", ["dialogues", "action", "call exact", "train s"], rows)
+        out.print(f"\nkept in {self._file}")
+
+    def _role(self, example: Example) -> dict[str, Any]:
+        return self._roles[example.raw["role"]]
+
+    def _score(self, group: str, test: Sequence[Example], condition: Condition) -> Scores:
+        with err.status(f"{group}: scoring {condition.name} on {len(test)} dialogues ..."):
+            return evaluate(self.base, test, condition, lambda e: self._role(e)["replies"])
+
+    def _fit(self, group: str, examples: Sequence[Example], tag: str) -> tuple[Fitted, int]:
+        """Train; returns the run and by how many bytes the process grew meanwhile."""
+        base = self.base
+        curriculum = DialogueCurriculum(
+            Path(f"{group}.jsonl"), examples, base.template, max_tokens=self._settings.max_tokens, context=base.context_length
+        )
+        rows = curriculum.rows()
+        base.score(rows[:1])  # touches every weight, so that reading them is not counted as growth
+        err.print(f"{group}: training on {len(examples)} dialogues")
+        workdir = self._folder / group / tag
+        with training_bar() as bar, _Resident() as memory:
+            fitted = base.fit(rows, self._settings, workdir, data_sha256=curriculum.data_sha256, resume=True, on_step=bar)
+        plot_loss(workdir / "metrics.jsonl", workdir / "loss.png")
+        return fitted, memory.growth
+
+    def _base_bytes(self) -> int:
+        return 4 * sum(o * i for o, i in self.base.shapes.values()) + 4 * self.base.embedding_size
+
+    def _keep(self, kind: str, name: str, value: Any) -> None:
+        self.results[kind][name] = value
+        temporary = self._file.with_suffix(".new")
+        temporary.write_text(json.dumps(self.results, indent=1) + "\n")
+        temporary.replace(self._file)
+
+
+class _Resident:
+    """Peak growth of the process's resident memory, sampled ten times a second (Linux; 0 elsewhere)."""
+
+    def __enter__(self) -> _Resident:
+        self._before = self._peak = _resident()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    @property
+    def growth(self) -> int:
+        return self._peak - self._before
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            self._peak = max(self._peak, _resident())
+
+
+def _resident() -> int:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
+
+
+def machine() -> str:
+    """What the numbers were taken on."""
+    return f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
+
+
+def _left_out(train: Sequence[Example], small: Sequence[Example]) -> list[Example]:
+    """Training rows like the small test's that no small plugin is trained on: the rows to tune on."""
+    used = {e.raw["id"] for e in small}
+    roles = {e.raw["role"] for e in small}
+    fits: Callable[[Example], bool] = lambda e: (  # noqa: E731
+        e.raw["id"] not in used
+        and e.raw["role"] in roles
+        and any(m.tool_calls for m in e.messages)
+        and sum(len(m.content) for m in e.messages) < 1500
+    )
+    kept: dict[str, list[Example]] = {}
+    for example in filter(fits, train):
+        kept.setdefault(example.raw["group"], []).append(example)
+    return [e for found in kept.values() for e in found[:20]]
+
+
+def _plot_curve(curves: Mapping[str, Mapping[str, Mapping[str, float]]], target: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharex=True)
+    for side, (key, title) in zip(axes, (("action", "next action right"), ("call_exact", "tool call exact")), strict=True):
+        for group, points in curves.items():
+            side.plot([int(n) for n in points], [p[key] for p in points.values()], "o-", label=group)
+        side.set(xscale="log", xlabel="training dialogues", title=title, ylim=(0, 1))
+    axes[0].legend(frameon=False)
+    figure.savefig(target, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,52 @@
+"""Opening what commands work on: the base, roles by name or folder, and their shelves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..agent import Agent
+from ..base import Base
+from ..core import PluginNotFound
+from ..model import home
+from ..plugin import Library
+from ..role import load_role
+from .console import err
+
+ROLES = Path("roles")
+
+
+def open_library(folder: Path | None) -> Library:
+    """The library, with the shelves of ``./roles`` known by name."""
+    library = Library(folder or home() / "plugins")
+    if ROLES.is_dir():
+        for place in sorted(ROLES.iterdir()):
+            if (place / "plugin" / "pointer.json").is_file():
+                library.attach(place / "plugin")
+    return library
+
+
+def open_base(base: str | None, library: Path | None = None, dtype: str | None = None) -> Base:
+    """Load the base, saying so: the first time takes a while."""
+    with err.status("loading the base ..."):
+        return Base.load(base, dtype=dtype, library=open_library(library))
+
+
+def role_folder(name: str) -> Path:
+    """A role by folder, or by name under ``./roles``."""
+    folder = Path(name)
+    return folder if folder.is_dir() else ROLES / name
+
+
+def open_agent(base: Base, name: str) -> Agent:
+    """An agent for a role folder, a role under ``./roles``, or a plugin of the library.
+
+    Raises:
+        PluginNotFound: none of them.
+    """
+    folder = role_folder(name)
+    if (folder / "role.toml").is_file():
+        return Agent(load_role(folder).name, base=base, role=folder)
+    plugin = base.library.resolve(name)
+    if not plugin.path.is_dir():
+        raise PluginNotFound(f"no agent {name!r}", "name a role folder or a plugin")
+    return Agent(plugin.name, base=base, stack=[name])

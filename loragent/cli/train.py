@@ -1,0 +1,113 @@
+"""``loragent train`` and ``loragent eval``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..core import Use
+from ..role import Condition, Report, evaluate, load_role, train_role
+from ..training import read_examples
+from .console import Json, err, out, plain, print_json, scores_table, training_bar
+from .open import open_base, role_folder
+
+train_app = typer.Typer(no_args_is_help=True)
+eval_app = typer.Typer(no_args_is_help=True)
+
+BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
+
+
+@train_app.command("role")
+def train_role_command(
+    folder: Annotated[str | None, typer.Argument(help="A role folder, or a role's name under ./roles.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Dialogues (JSONL) to make a new role from.")] = None,
+    prompt: Annotated[Path | None, typer.Option(help="A long prompt to distil, with --queries.")] = None,
+    queries: Annotated[Path | None, typer.Option(help="User messages to distil the prompt over.")] = None,
+    name: Annotated[str | None, typer.Option(help="The new role's name.")] = None,
+    to: Annotated[Path | None, typer.Option("--out", help="The new role's folder; by default roles/NAME.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
+    force: Annotated[bool, typer.Option(help="Publish even if the gate says no.")] = False,
+    base: BaseOption = None,
+    as_json: bool = Json,
+) -> None:
+    """Train a role plugin and publish it if it beats having none."""
+    with open_base(base) as loaded, training_bar() as bar:
+        report = train_role(
+            role_folder(folder) if folder else None,
+            base=loaded,
+            data=data,
+            prompt=prompt,
+            queries=queries,
+            name=name or (data.stem if data else None),
+            out=to,
+            resume=resume,
+            force=force,
+            settings=_settings(setting or []),
+            on_step=bar,
+        )
+    _show(report, as_json)
+    if not report.published:
+        raise typer.Exit(1)
+
+
+@eval_app.command("role")
+def eval_role_command(
+    folder: Annotated[str, typer.Argument(help="A role folder, or a role's name under ./roles.")],
+    data: Annotated[Path | None, typer.Option(help="Dialogues to score on; by default the role's eval.jsonl.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
+    base: BaseOption = None,
+    as_json: bool = Json,
+) -> None:
+    """Compare the plugin with no prompt, the short prompt and the long prompt on the same rows."""
+    spec = load_role(role_folder(folder))
+    examples = read_examples(data or spec.eval_file)[:rows]
+    conditions = [
+        Condition("plugin", (Use(spec.shelf.get().path),)),
+        Condition("no prompt"),
+        Condition("short prompt", system=spec.persona),
+        Condition("long prompt", system=spec.prompt),
+    ]
+    scores = []
+    with open_base(base) as loaded:
+        for condition in conditions:
+            if condition.stack or condition.system or condition.name == "no prompt":
+                with err.status(f"scoring: {condition.name} ..."):
+                    scores.append(evaluate(loaded, examples, condition))
+    if as_json:
+        print_json([plain(asdict(s)) for s in scores])
+    else:
+        scores_table(f"{spec.name}: {len(examples)} held-out dialogues", scores)
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    values = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--set")
+        values[key] = value
+    return values
+
+
+def _show(report: Report, as_json: bool) -> None:
+    if as_json:
+        fields = asdict(report) | {"before": plain(asdict(report.before)), "after": plain(asdict(report.after))}
+        print_json(fields | {"plugin": str(report.plugin) if report.plugin else None})
+        return
+    for warning in report.warnings:
+        err.print(f"[yellow]warning:[/yellow] {warning}")
+    scores_table("held-out dialogues, without any prompt", [report.before, report.after])
+    for sample in report.samples[:3]:
+        out.print(f"\n[bold]user[/bold]      {sample['question']}", soft_wrap=True)
+        out.print(f"[bold]reference[/bold] {sample['reference']}", soft_wrap=True)
+        out.print(f"[bold]base[/bold]      {sample['base'][:160]}", soft_wrap=True, markup=True)
+        out.print(f"[bold]plugin[/bold]    {sample['answer']}", soft_wrap=True)
+    tail = f"{report.seconds:.0f} s of training, {report.tokens} tokens"
+    if report.published:
+        out.print(f"\npublished {report.plugin} ({tail})")
+    else:
+        out.print(f"\nnot published ({tail}): {'; '.join(report.reasons)}. In use: {report.plugin}")

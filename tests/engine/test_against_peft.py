@@ -1,0 +1,100 @@
+"""The engine's numbers are stock PEFT's, whatever else is in the batch."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from peft import PeftModel
+from transformers import LlamaForCausalLM
+
+import loragent as la
+from loragent.core import TrainingRow
+from loragent.engine.runner import Runner
+from loragent.model import load_model
+from tests.conftest import MakePlugin
+
+TEXTS = ["hello", "how may I help you today?", "a", "room 12, two nights, and breakfast for three please"]
+
+
+def peft_greedy(tiny: Path, plugins: list[Path], ids: list[int], steps: int) -> tuple[list[int], torch.Tensor]:
+    """Greedy tokens and the first step's logits from stock transformers and PEFT."""
+    model: torch.nn.Module = LlamaForCausalLM.from_pretrained(tiny)
+    if plugins:
+        model = PeftModel.from_pretrained(model, plugins[0], adapter_name="p0")
+        for i, plugin in enumerate(plugins[1:], start=1):
+            model.load_adapter(plugin, adapter_name=f"p{i}")
+        model.base_model.set_adapter([f"p{i}" for i in range(len(plugins))])
+    model.eval()
+    out: list[int] = []
+    first = torch.empty(0)
+    with torch.no_grad():
+        for _ in range(steps):
+            logits = model(input_ids=torch.tensor([ids + out])).logits[0, -1]
+            first = logits if not len(first) else first
+            out.append(int(logits.argmax()))
+            if out[-1] == 2:
+                break
+    return out, first
+
+
+@pytest.fixture
+def plugins(make_plugin: MakePlugin) -> list[Path]:
+    return [
+        make_plugin("a", seed=1, rank=4),
+        make_plugin("b", seed=2, rank=2, layers_to_transform=[2, 3]),
+        make_plugin("c", seed=3, rank=8, use_rslora=True, target_modules=["q_proj", "down_proj"]),
+    ]
+
+
+def test_rows_with_any_stack_match_peft(base: la.Base, tiny: Path, plugins: list[Path]) -> None:
+    stacks: list[list[Path]] = [[], [plugins[0]], [plugins[1]], [plugins[2]], plugins]
+    requests = [la.GenerationRequest(t, s, max_tokens=12) for t in TEXTS for s in stacks]
+    replies = base.generate(requests)
+    for request, reply in zip(requests, replies, strict=True):
+        ids = base.template.prompt_ids(request.messages)
+        wanted, _ = peft_greedy(tiny, [Path(u.plugin) for u in request.stack], ids, 12)
+        assert list(reply.token_ids) == wanted
+
+
+def test_logits_match_peft_to_1e_4(base: la.Base, tiny: Path, plugins: list[Path]) -> None:
+    ids = base.template.prompt_ids(la.GenerationRequest(TEXTS[1]).messages)
+    for stack in ([], [plugins[0]], plugins):
+        _, wanted = peft_greedy(tiny, stack, ids, 1)
+        row = TrainingRow((*ids, 5), (*[False] * len(ids), True))
+        loaded = load_model(tiny, "cpu", None)
+        runner = Runner(loaded)
+        mounts = tuple(base._engine._mount(la.Use(p))[0] for p in stack)
+        with torch.inference_mode():
+            found = runner.at_targets([row], mounts)[0]
+        torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_a_base_row_is_bit_identical_in_a_mixed_batch(tiny: Path, base: la.Base, plugins: list[Path]) -> None:
+    runner = Runner(load_model(tiny, "cpu", None))
+    requests = [la.GenerationRequest(t) for t in TEXTS]
+    mixed = [la.GenerationRequest(t, s) for t, s in zip(TEXTS, [[], [plugins[0]], plugins, [plugins[1]]], strict=True)]
+    with torch.inference_mode():
+        alone = runner.prefill([base._engine.prepare(r) for r in requests], 0)[0]
+        together = runner.prefill([base._engine.prepare(r) for r in mixed], 0)[0]
+    assert torch.equal(alone, together)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000))
+def test_random_joins_leaves_stacks_and_scales(base: la.Base, plugins: list[Path], seed: int) -> None:
+    """Each row answers as it does alone, however rows come and go beside it."""
+    rng = random.Random(seed)
+    requests = []
+    for _ in range(rng.randint(2, 9)):
+        stack = [la.Use(p, scale=rng.choice([0.5, 1.0, -0.7])) for p in rng.sample(plugins, rng.randint(0, 3))]
+        requests.append(la.GenerationRequest(rng.choice(TEXTS), stack, max_tokens=rng.randint(1, 10), stop=["zq"]))
+    together = base.generate(requests)
+    for request, reply in zip(requests, together, strict=True):
+        alone = base.generate([request])[0]
+        assert reply.token_ids == alone.token_ids
+        assert reply.stack == alone.stack

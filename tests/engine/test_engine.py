@@ -1,0 +1,122 @@
+"""Sampling, stopping, streaming, faults."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+import loragent as la
+from loragent.engine.sampler import Sampling, sample
+from tests.conftest import MakePlugin, save_tiny
+
+
+def test_seeds_repeat_whatever_is_beside(base: la.Base) -> None:
+    request = la.GenerationRequest("hello", temperature=1.0, seed=7, max_tokens=12)
+    alone = base.generate([request])[0]
+    others = [la.GenerationRequest("a", temperature=1.0, max_tokens=9, seed=i) for i in range(4)]
+    beside = base.generate([*others, request])[-1]
+    assert alone.token_ids == beside.token_ids
+    assert base.generate([request.model_copy(update={"seed": 8})])[0].token_ids != alone.token_ids
+
+
+def test_top_p_keeps_the_token_that_crosses_the_mass() -> None:
+    logits = torch.log(torch.tensor([[0.6, 0.3, 0.1]]))
+    rows = [Sampling(1.0, 0.5, torch.Generator().manual_seed(0))]
+    assert {sample(logits.clone(), rows, [[]])[0] for _ in range(20)} == {0}
+
+
+def test_min_tokens_and_max_tokens(base: la.Base) -> None:
+    reply = base.generate([la.GenerationRequest("hello", min_tokens=20, max_tokens=20)])[0]
+    assert reply.usage.completion_tokens == 20
+    assert reply.finish == "length"
+    assert 2 not in reply.token_ids[:-1]
+
+
+def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(base: la.Base) -> None:
+    whole = base.generate([la.GenerationRequest("hello", max_tokens=30)])[0]
+    stop = whole.raw[3:5]
+    cut = base.generate([la.GenerationRequest("hello", max_tokens=30, stop=stop)])[0]
+    assert cut.raw == whole.raw[: whole.raw.find(stop)]
+    assert cut.finish == "stop"
+
+
+def test_streaming_gives_the_same_text_in_pieces(base: la.Base) -> None:
+    request = la.GenerationRequest("how may I help you", max_tokens=25)
+    *pieces, reply = base.stream(request)
+    assert isinstance(reply, la.Reply)
+    assert "".join(map(str, pieces)) == reply.raw
+    assert reply.raw == base.generate([request])[0].raw
+
+
+def test_leaving_a_stream_cancels_the_row(base: la.Base) -> None:
+    stream = base.stream(la.GenerationRequest("hello", min_tokens=300, max_tokens=300))
+    next(stream)
+    stream.close()
+    assert base.generate([la.GenerationRequest("a", max_tokens=2)])[0].usage.completion_tokens <= 2
+
+
+def test_callers_on_many_threads_share_the_engine(base: la.Base) -> None:
+    wanted = base.generate([la.GenerationRequest("hello", max_tokens=8)])[0].token_ids
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: base.generate([la.GenerationRequest("hello", max_tokens=8)])[0].token_ids, range(16)))
+    assert set(found) == {wanted}
+
+
+def test_async_callers_decode_together(base: la.Base) -> None:
+    async def ask() -> list[la.Reply]:
+        return await base.agenerate([la.GenerationRequest("hello", max_tokens=6) for _ in range(3)])
+
+    assert len({r.token_ids for r in asyncio.run(ask())}) == 1
+
+
+def test_more_rows_than_slots_all_get_answers(base: la.Base) -> None:
+    replies = base.generate([la.GenerationRequest("hello" * (i % 5 + 1), max_tokens=1 + i % 7) for i in range(80)])
+    assert all(r.usage.completion_tokens >= 1 for r in replies)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(base: la.Base) -> None:
+    with pytest.raises(la.ContextOverflow) as caught:
+        base.generate([la.GenerationRequest("hello " * 600)])
+    assert caught.value.limit == 512
+
+
+def test_an_unknown_plugin_is_refused_before_anything_runs(base: la.Base) -> None:
+    with pytest.raises(la.PluginNotFound, match="nobody"):
+        base.generate([la.GenerationRequest("hello"), la.GenerationRequest("hello", ["nobody"])])
+
+
+def test_a_plugin_for_another_base_is_refused(base: la.Base, make_plugin: MakePlugin, tmp_path: Path) -> None:
+    other = save_tiny(tmp_path / "other", seed=5)
+    with la.Base.load(other, device="cpu") as stranger:
+        plugin = base.library.publish(make_plugin("a"), la.Manifest(name="a", base=stranger.fingerprint))
+    assert plugin.manifest.base != base.fingerprint
+    with pytest.raises(la.PluginRefused) as caught:
+        base.generate([la.GenerationRequest("hello", ["a"])])
+    assert caught.value.field == "base"
+
+
+def test_a_failing_step_ends_its_rows_and_no_others(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = base._engine._runner
+    real = runner.prefill
+
+    def broken(rows: list[object], first: int) -> torch.Tensor:
+        if any("boom" in r.request.messages[0].content for r in rows):  # type: ignore[attr-defined]
+            raise RuntimeError("out of memory")
+        return real(rows, first)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(runner, "prefill", broken)
+    with pytest.raises(la.GenerationError, match="out of memory"):
+        base.generate([la.GenerationRequest("boom")])
+    assert base.generate([la.GenerationRequest("hello", max_tokens=3)])[0].usage.completion_tokens <= 3
+
+
+def test_a_reply_says_who_answered(base: la.Base, make_plugin: MakePlugin) -> None:
+    base.library.publish(make_plugin("a"), la.Manifest(name="clerk", base=base.fingerprint))
+    reply = base.generate([la.GenerationRequest("hello", [la.Use("clerk@1", scale=0.5)], max_tokens=2)])[0]
+    assert [str(m) for m in reply.stack] == ["clerk@1*0.5"]
+    assert reply.usage.prompt_tokens > 0
+    assert reply.usage.total_ms >= reply.usage.first_token_ms > 0

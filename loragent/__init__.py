@@ -1,10 +1,10 @@
 """Agents whose role, tools and memory are LoRA plugins on one shared base model.
 
-    import loragent as la
+import loragent as la
 
-    base = la.Base.load()
-    agent = la.Agent("concierge", base=base, role="roles/concierge")
-    print(agent.run("When is breakfast on Sunday?").text)
+base = la.Base.load()
+agent = la.Agent("concierge", base=base, role="roles/concierge")
+print(agent.run("When is breakfast on Sunday?").text)
 """
 
 from .agent import Agent, Entry, Session, SessionResult

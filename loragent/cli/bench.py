@@ -23,8 +23,12 @@ def role(
     out: Annotated[Path, typer.Option(help="Where results, plugins and plots are kept.")] = Path("runs/bench-role"),
     groups: Annotated[str | None, typer.Option(help="Comma-separated; by default the six of the small files.")] = None,
     curve: Annotated[str | None, typer.Option(help="Also train on 20,70,200,all dialogues of these groups.")] = None,
-    held_out: Annotated[bool, typer.Option(help="Score on train rows that small_train leaves out, for tuning.")] = False,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")] = None,
+    held_out: Annotated[
+        bool, typer.Option(help="Score on train rows that small_train leaves out, for tuning.")
+    ] = False,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Role plugins on STAR against the long and the short prompt."""

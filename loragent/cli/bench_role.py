@@ -130,7 +130,9 @@ class _Bench:
         """Tables for people."""
         for group in groups:
             found = self.results["groups"][group]
-            scores_table(f"{group} (trained {found['train_seconds']:.0f} s)", [Scores(**s) for s in found["scores"].values()])
+            scores_table(
+                f"{group} (trained {found['train_seconds']:.0f} s)", [Scores(**s) for s in found["scores"].values()]
+            )
         mean = self.mean(groups)
         plugin, long = mean["plugin"], mean["long prompt"]
         table(f"\nmean of {len(groups)} groups ({machine()})", ["", "reached", "asked for"], [
@@ -143,7 +145,10 @@ class _Bench:
             ["the long prompt alone: next action right", f"{long['action']:.3f}", ""],
         ])  # fmt: skip
         for group, points in self.results["curve"].items():
-            rows = [[n, f"{p['action']:.3f}", f"{p['call_exact']:.3f}", f"{p['train_seconds']:.0f}"] for n, p in points.items()]
+            rows = [
+                [n, f"{p['action']:.3f}", f"{p['call_exact']:.3f}", f"{p['train_seconds']:.0f}"]
+                for n, p in points.items()
+            ]
             table(f"\n{group}: dialogues trained on", ["dialogues", "action", "call exact", "train s"], rows)
         out.print(f"\nkept in {self._file}")
 
@@ -158,14 +163,20 @@ class _Bench:
         """Train; returns the run and by how many bytes the process grew meanwhile."""
         base = self.base
         curriculum = DialogueCurriculum(
-            Path(f"{group}.jsonl"), examples, base.template, max_tokens=self._settings.max_tokens, context=base.context_length
+            Path(f"{group}.jsonl"),
+            examples,
+            base.template,
+            max_tokens=self._settings.max_tokens,
+            context=base.context_length,
         )
         rows = curriculum.rows()
         base.score(rows[:1])  # touches every weight, so that reading them is not counted as growth
         err.print(f"{group}: training on {len(examples)} dialogues")
         workdir = self._folder / group / tag
         with training_bar() as bar, _Resident() as memory:
-            fitted = base.fit(rows, self._settings, workdir, data_sha256=curriculum.data_sha256, resume=True, on_step=bar)
+            fitted = base.fit(
+                rows, self._settings, workdir, data_sha256=curriculum.data_sha256, resume=True, on_step=bar
+            )
         plot_loss(workdir / "metrics.jsonl", workdir / "loss.png")
         return fitted, memory.growth
 
@@ -235,7 +246,9 @@ def _plot_curve(curves: Mapping[str, Mapping[str, Mapping[str, float]]], target:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharex=True)
-    for side, (key, title) in zip(axes, (("action", "next action right"), ("call_exact", "tool call exact")), strict=True):
+    for side, (key, title) in zip(
+        axes, (("action", "next action right"), ("call_exact", "tool call exact")), strict=True
+    ):
         for group, points in curves.items():
             side.plot([int(n) for n in points], [p[key] for p in points.values()], "o-", label=group)
         side.set(xscale="log", xlabel="training dialogues", title=title, ylim=(0, 1))

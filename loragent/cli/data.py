@@ -61,7 +61,9 @@ def _print(base: Base, scan: Scan, facts: dict[str, Any], show: int) -> None:
     forms = ", ".join(f"{count} {form}" for form, count in scan.formats.items())
     out.print(f"[bold]{scan.path}[/bold]: {facts['rows']} rows ({forms})", soft_wrap=True)
     share = facts["trained_tokens"] / max(1, facts["tokens"])
-    out.print(f"{facts['tokens']} tokens, {facts['trained_tokens']} trained ({share:.0%}), longest row {facts['longest']}")
+    out.print(
+        f"{facts['tokens']} tokens, {facts['trained_tokens']} trained ({share:.0%}), longest row {facts['longest']}"
+    )
     for example in scan.examples[:show]:
         out.print(f"\n[dim]line {example.line}:[/dim]")
         out.print(_coloured(base, example), soft_wrap=True)

@@ -54,7 +54,10 @@ def _packages() -> list[Finding]:
     found = [Finding(name, importlib.metadata.version(name)) for name in needed]
     plot = importlib.util.find_spec("matplotlib") is not None
     mend = "" if plot else "pip install 'loragent[plot]' for loss plots"
-    return [*found, Finding("matplotlib", importlib.metadata.version("matplotlib") if plot else "not there (optional)", mend=mend)]
+    return [
+        *found,
+        Finding("matplotlib", importlib.metadata.version("matplotlib") if plot else "not there (optional)", mend=mend),
+    ]
 
 
 def _device() -> Finding:
@@ -75,7 +78,9 @@ def _disk() -> Finding:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e9
-    return Finding("cache", f"{home()}, {free:.1f} GB free", free > 1, "" if free > 1 else "free some, or set LORAGENT_HOME")
+    return Finding(
+        "cache", f"{home()}, {free:.1f} GB free", free > 1, "" if free > 1 else "free some, or set LORAGENT_HOME"
+    )
 
 
 def _library() -> Finding:

@@ -12,7 +12,9 @@ from .console import Json, out, print_json, table
 from .open import open_base, open_library
 
 app = typer.Typer(no_args_is_help=True)
-LibraryOption = Annotated[Path | None, typer.Option("--library", help="By default the one in LORAGENT_HOME, and ./roles.")]
+LibraryOption = Annotated[
+    Path | None, typer.Option("--library", help="By default the one in LORAGENT_HOME, and ./roles.")
+]
 
 
 @app.command("ls")
@@ -60,7 +62,9 @@ def diff(old: str, new: str, library: LibraryOption = None, as_json: bool = Json
 
 
 @app.command("rollback")
-def rollback(name: str, to: Annotated[int | None, typer.Option(help="A version.")] = None, library: LibraryOption = None) -> None:
+def rollback(
+    name: str, to: Annotated[int | None, typer.Option(help="A version.")] = None, library: LibraryOption = None
+) -> None:
     """Put an earlier version in use."""
     out.print(f"in use: {open_library(library).rollback(name, to)}")
 

@@ -43,7 +43,8 @@ def run(
 
 
 def chat(
-    agent: Annotated[str, typer.Argument(help="A role folder, a role under ./roles, or a plugin.")], base: BaseOption = None
+    agent: Annotated[str, typer.Argument(help="A role folder, a role under ./roles, or a plugin.")],
+    base: BaseOption = None,
 ) -> None:
     """Talk to an agent; each reply shows its stack, tokens and milliseconds. An empty line or Ctrl-D ends it."""
     with open_base(base) as loaded:

@@ -28,7 +28,9 @@ def train_role_command(
     queries: Annotated[Path | None, typer.Option(help="User messages to distil the prompt over.")] = None,
     name: Annotated[str | None, typer.Option(help="The new role's name.")] = None,
     to: Annotated[Path | None, typer.Option("--out", help="The new role's folder; by default roles/NAME.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
     force: Annotated[bool, typer.Option(help="Publish even if the gate says no.")] = False,
     base: BaseOption = None,

@@ -1,17 +1,17 @@
 """The error tree. Every error carries fields and names the way out.
 
-    LoragentError
-    ├── BaseModelError          the shared base can't be found, fetched, verified or loaded
-    │   └── FetchError          a download failed; names the package and the command to try
-    ├── PluginError             a plugin can't be used as it is
-    │   ├── PluginNotFound      no such name or version in the library
-    │   ├── PluginRefused       the files exist but a field of theirs is unacceptable
-    │   └── PluginBusy          two processes publish into one name
-    ├── DataError               a data file or a row of it is unusable (file, line, way out)
-    ├── TrainingError           a training run can't start, resume or finish
-    ├── GenerationError         a request can't be served
-    │   └── ContextOverflow     prompt and answer don't fit into the context
-    └── RoleError               a role folder is incomplete or contradictory
+LoragentError
+├── BaseModelError          the shared base can't be found, fetched, verified or loaded
+│   └── FetchError          a download failed; names the package and the command to try
+├── PluginError             a plugin can't be used as it is
+│   ├── PluginNotFound      no such name or version in the library
+│   ├── PluginRefused       the files exist but a field of theirs is unacceptable
+│   └── PluginBusy          two processes publish into one name
+├── DataError               a data file or a row of it is unusable (file, line, way out)
+├── TrainingError           a training run can't start, resume or finish
+├── GenerationError         a request can't be served
+│   └── ContextOverflow     prompt and answer don't fit into the context
+└── RoleError               a role folder is incomplete or contradictory
 """
 
 from __future__ import annotations

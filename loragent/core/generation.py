@@ -143,6 +143,4 @@ class Reply:
 
     def as_message(self) -> Message:
         """The reply as the next turn of the conversation."""
-        return Message(
-            role="assistant", content=self.text, tool_calls=self.tool_calls, name=self.agent or None
-        )
+        return Message(role="assistant", content=self.text, tool_calls=self.tool_calls, name=self.agent or None)

@@ -78,8 +78,7 @@ class Message(BaseModel):
         wire: dict[str, Any] = {"role": self.role, "content": self.content}
         if self.tool_calls:
             wire["tool_calls"] = [
-                {"type": "function", "function": {"name": c.name, "arguments": c.arguments}}
-                for c in self.tool_calls
+                {"type": "function", "function": {"name": c.name, "arguments": c.arguments}} for c in self.tool_calls
             ]
         if self.name is not None:
             wire["name"] = self.name

@@ -65,7 +65,9 @@ class Runner:
         row_index, position = torch.tensor(places, device=self._device).unbind(1)
         return self._head(hidden[row_index, position])
 
-    def _forward(self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, first: int, width: int) -> Tensor:
+    def _forward(
+        self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, first: int, width: int
+    ) -> Tensor:
         """ids, positions: [rows, q]; mask: [rows, 1, q, k], True where attended -> hidden [rows, q, d]."""
         self._context.plan = self.planner.plan([row.stack for row in rows])
         positions = positions.to(self._device)

@@ -28,7 +28,12 @@ class Sequence:
     """
 
     def __init__(
-        self, request: GenerationRequest, prompt: list[int], stack: Stack, mounted: tuple[Mounted, ...], template: ChatTemplate
+        self,
+        request: GenerationRequest,
+        prompt: list[int],
+        stack: Stack,
+        mounted: tuple[Mounted, ...],
+        template: ChatTemplate,
     ) -> None:
         self.request, self.stack, self.mounted = request, stack, mounted
         self.ids, self.done, self.finish = list(prompt), 0, ""

@@ -20,7 +20,9 @@ class Slots:
         budget: bytes that all resident plugins may take together.
     """
 
-    def __init__(self, shapes: Shapes, base: str, device: torch.device, dtype: torch.dtype, budget: int = 1 << 30) -> None:
+    def __init__(
+        self, shapes: Shapes, base: str, device: torch.device, dtype: torch.dtype, budget: int = 1 << 30
+    ) -> None:
         self._shapes, self._base = shapes, base
         self._device, self._dtype, self._budget = device, dtype, budget
         self._resident: OrderedDict[str, LoraWeights] = OrderedDict()
@@ -34,7 +36,11 @@ class Slots:
         """
         made_for = plugin.manifest.base
         if made_for and made_for != self._base:
-            raise PluginRefused("base", f"{plugin} was made for {made_for}, this base is {self._base}", "load the base it was trained on")
+            raise PluginRefused(
+                "base",
+                f"{plugin} was made for {made_for}, this base is {self._base}",
+                "load the base it was trained on",
+            )
         key = plugin.manifest.sha256
         with self._lock:
             if key in self._resident:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,13 @@ def _hash_weights(folder: Path, digest: Any) -> None:
         for path in files:
             with safe_open(path, framework="pt") as tensors:
                 index.update(dict.fromkeys(tensors.keys(), path))
-        handles = {path: safe_open(path, framework="pt").__enter__() for path in files}
-        for name in sorted(index):
-            tensor = handles[index[name]].get_tensor(name).contiguous()
-            digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
-            if tensor.numel():
-                digest.update(tensor.flatten().view(torch.uint8).numpy())
+        with ExitStack() as stack:
+            handles = {path: stack.enter_context(safe_open(path, framework="pt")) for path in files}
+            for name in sorted(index):
+                tensor = handles[index[name]].get_tensor(name).contiguous()
+                digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+                if tensor.numel():
+                    digest.update(tensor.flatten().view(torch.uint8).numpy())
     except SafetensorError as error:
         raise BaseModelError(f"{folder}: damaged safetensors ({error})", "fetch or copy the folder again") from error
 
@@ -68,4 +70,3 @@ def _chat_template(folder: Path) -> str:
     config = folder / "tokenizer_config.json"
     template = json.loads(config.read_text()).get("chat_template") if config.exists() else None
     return json.dumps(template)
-

@@ -68,5 +68,9 @@ def scratch(target: Path) -> Iterator[Path]:
 def disk_error(place: Path, error: OSError) -> BaseModelError:
     """One clear line for a folder that can't be written."""
     if error.errno == errno.ENOSPC:
-        return BaseModelError(f"no space left on the disk of {place}", "free some, or set LORAGENT_HOME to another disk")
-    return BaseModelError(f"can't write {place} ({error.strerror or error})", "set LORAGENT_HOME to a folder you may write")
+        return BaseModelError(
+            f"no space left on the disk of {place}", "free some, or set LORAGENT_HOME to another disk"
+        )
+    return BaseModelError(
+        f"can't write {place} ({error.strerror or error})", "set LORAGENT_HOME to a folder you may write"
+    )

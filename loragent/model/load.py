@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core import BaseModelError
 from .default import NAME, default_folder, ensure_default
@@ -37,13 +37,17 @@ class LoadedModel:
     path: Path
     fingerprint: str
 
+    def _first(self) -> Tensor:
+        parameter: Tensor = next(iter(self.model.parameters()))
+        return parameter
+
     @property
     def device(self) -> torch.device:
-        return next(iter(self.model.parameters())).device
+        return self._first().device
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(iter(self.model.parameters())).dtype
+        return self._first().dtype
 
     @property
     def context_length(self) -> int:
@@ -63,7 +67,9 @@ class LoadedModel:
         }
 
 
-def load_model(source: str | Path | None, device: str | None, dtype: str | None, *, download: bool = False) -> LoadedModel:
+def load_model(
+    source: str | Path | None, device: str | None, dtype: str | None, *, download: bool = False
+) -> LoadedModel:
     """Load a base.
 
     Args:
@@ -86,10 +92,17 @@ def load_model(source: str | Path | None, device: str | None, dtype: str | None,
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=kind, local_files_only=True, trust_remote_code=False, use_safetensors=True, attn_implementation="sdpa"
+            folder,
+            dtype=kind,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            attn_implementation="sdpa",
         )
     except (OSError, ValueError, KeyError) as error:
-        raise BaseModelError(f"{folder} can't be loaded ({error})", "name a folder that save_pretrained wrote") from error
+        raise BaseModelError(
+            f"{folder} can't be loaded ({error})", "name a folder that save_pretrained wrote"
+        ) from error
     model.requires_grad_(False).eval().to(place)
     return LoadedModel(model, tokenizer, ChatTemplate(tokenizer, _end_ids(model, tokenizer)), folder, fingerprint)
 

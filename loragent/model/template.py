@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ class ChatTemplate:
         end_ids: token ids that end a turn.
     """
 
-    def __init__(self, tokenizer: Any, end_ids: Sequence[int]) -> None:
+    def __init__(self, tokenizer: Any, end_ids: Iterable[int]) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise BaseModelError(
                 "the base has no chat template", "use an instruct model, or set tokenizer.chat_template and save it"
@@ -101,7 +101,9 @@ class ChatTemplate:
         before = self._render(messages[:-1], True)
         whole = self._render(messages, False)
         if not whole.startswith(before):
-            raise BaseModelError("the base's chat template has no generation prompt", "use another base or mend its template")
+            raise BaseModelError(
+                "the base's chat template has no generation prompt", "use another base or mend its template"
+            )
         return [Piece(before), Piece(whole[len(before) :], True, True)]
 
     def _encode(self, pieces: Sequence[Piece]) -> Encoded:

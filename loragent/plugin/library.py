@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,7 +107,7 @@ class Library:
         shutil.rmtree(shelf.path)
         self._attached.pop(name, None)
 
-    def gc(self, keep: int = 2) -> dict[str, list[int]]:
+    def gc(self, keep: int = 2) -> dict[str, Sequence[int]]:
         """Remove all but the newest versions of every plugin; returns what was removed."""
         return {name: self.shelf(name).gc(keep) for name in self.names()}
 
@@ -121,7 +122,9 @@ class Library:
                 shutil.copyfile(path, folder / path.name)
         return folder
 
-    def import_(self, source: str | Path, name: str | None = None, *, base: str = "", shapes: Shapes | None = None) -> Plugin:
+    def import_(
+        self, source: str | Path, name: str | None = None, *, base: str = "", shapes: Shapes | None = None
+    ) -> Plugin:
         """Publish a folder that loragent, PEFT, TRL, axolotl or Unsloth wrote.
 
         Args:
@@ -135,7 +138,9 @@ class Library:
             raise PluginNotFound(f"{folder} is no folder")
         found = _from_path(folder)
         if found.manifest.base and base and found.manifest.base != base:
-            raise PluginRefused("base", f"made for {found.manifest.base}, this base is {base}", "load the base it was trained on")
+            raise PluginRefused(
+                "base", f"made for {found.manifest.base}, this base is {base}", "load the base it was trained on"
+            )
         load_weights(found.path, shapes, found.manifest)
         update = {"name": check_name(name or found.name), "base": found.manifest.base or base}
         with tempfile.TemporaryDirectory() as tmp:

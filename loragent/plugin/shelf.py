@@ -101,7 +101,10 @@ class Shelf:
             with self._locked():
                 return self._publish(source, manifest)
         except OSError as error:
-            raise PluginError(f"can't publish into {self.path} ({error.strerror or error})", "the old version stays; mend the disk and try again") from error
+            raise PluginError(
+                f"can't publish into {self.path} ({error.strerror or error})",
+                "the old version stays; mend the disk and try again",
+            ) from error
 
     def rollback(self, to: int | None = None) -> Plugin:
         """Move the pointer back, by default to the version before the one in use."""
@@ -130,7 +133,9 @@ class Shelf:
         """Remove one version that is not in use."""
         with self._locked():
             if version == self.current():
-                raise PluginError(f"{self.path.name}@{version} is in use", "roll back first, or remove the whole plugin")
+                raise PluginError(
+                    f"{self.path.name}@{version} is in use", "roll back first, or remove the whole plugin"
+                )
             self.get(version)
             self._remove(version)
 

@@ -93,7 +93,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (ValueError, OSError) as error:
         raise PluginRefused(CONFIG, f"{path} is no JSON ({error})", "copy it again") from error
     if config.get("peft_type") != "LORA":
-        raise PluginRefused("peft_type", f"{config.get('peft_type')!r} is not LORA", "convert the adapter to LoRA first")
+        raise PluginRefused(
+            "peft_type", f"{config.get('peft_type')!r} is not LORA", "convert the adapter to LoRA first"
+        )
     for field in ("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication", "trainable_token_indices"):
         if config.get(field):
             raise PluginRefused(field, f"{config[field]!r} is more than plain LoRA", "train without it, or convert it")
@@ -109,7 +111,9 @@ def check_shapes(pairs: Mapping[str, LoraPair], shapes: Shapes) -> None:
             raise PluginRefused(name, "the base has no such linear layer", "use the base it was trained on")
         found = (pair.b.shape[0], pair.a.shape[1])
         if found != tuple(shapes[name]):
-            raise PluginRefused(name, f"shape {found}, the base has {tuple(shapes[name])}", "use the base it was trained on")
+            raise PluginRefused(
+                name, f"shape {found}, the base has {tuple(shapes[name])}", "use the base it was trained on"
+            )
 
 
 def _pair_up(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, LoraPair]:
@@ -145,7 +149,7 @@ def _pair(name: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
 
 
 def _pattern(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
-    from peft.utils import get_pattern_key  # PEFT's own rule for which pattern meets which layer
+    from peft.utils.other import get_pattern_key  # PEFT's own rule for which pattern meets which layer
 
     return (patterns or {}).get(get_pattern_key(list(patterns or {}), name), default)
 

@@ -57,13 +57,21 @@ class DialogueCurriculum:
     def _fitted(self, row: TrainingRow) -> TrainingRow:
         length = len(row.ids)
         if length > self._context:
-            raise DataError(self._path, f"{length} tokens, the context of the base holds {self._context}", "split the dialogue", row.line)
+            raise DataError(
+                self._path,
+                f"{length} tokens, the context of the base holds {self._context}",
+                "split the dialogue",
+                row.line,
+            )
         if length <= self._max_tokens:
             return row
         ends = [i + 1 for i in range(self._max_tokens) if row.mask[i] and not (i + 1 < length and row.mask[i + 1])]
         if not ends:
             raise DataError(
-                self._path, f"no whole answer within the first {self._max_tokens} tokens", "raise max_tokens or split it", row.line
+                self._path,
+                f"no whole answer within the first {self._max_tokens} tokens",
+                "raise max_tokens or split it",
+                row.line,
             )
         self.cut.append(row.line)
         return replace(row, ids=row.ids[: ends[-1]], mask=row.mask[: ends[-1]])

@@ -98,7 +98,8 @@ def evaluate(
     """
     turns = [turn for example in examples for turn in _turns(example)]
     requests = [
-        GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=MAX_TOKENS) for t in turns
+        GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=MAX_TOKENS)
+        for t in turns
     ]
     answers = base.generate(requests)
     marks = [

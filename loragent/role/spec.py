@@ -1,10 +1,10 @@
 """A role on disk.
 
-    roles/concierge/
-      role.toml         name, persona, prompt (the long policy that the plugin replaces), [training]
-      train.jsonl       dialogues
-      eval.jsonl        dialogues that are never trained on
-      plugin/           the shelf of published versions
+roles/concierge/
+  role.toml         name, persona, prompt (the long policy that the plugin replaces), [training]
+  train.jsonl       dialogues
+  eval.jsonl        dialogues that are never trained on
+  plugin/           the shelf of published versions
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ def load_role(folder: str | Path) -> RoleSpec:
         raise RoleError(f"{path} can't be read ({error})", "mend it") from error
     known = {"name", "persona", "prompt", "training"}
     if unknown := table.keys() - known:
-        raise RoleError(f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(sorted(known))}")
+        raise RoleError(
+            f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(sorted(known))}"
+        )
     name = check_name(str(table.get("name", place.resolve().name)))
     return RoleSpec(place, name, table.get("persona", ""), table.get("prompt", ""), table.get("training", {}))
 

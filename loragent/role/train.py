@@ -120,7 +120,9 @@ def _role_folder(
     """The role folder to train, made from data or a prompt if it isn't there yet."""
     if folder is not None:
         if data or prompt or queries:
-            raise RoleError("a role folder brings its own data", "give either the folder, or data, or prompt and queries")
+            raise RoleError(
+                "a role folder brings its own data", "give either the folder, or data, or prompt and queries"
+            )
         return load_role(folder)
     if name is None:
         raise RoleError("a new role needs a name", "pass name=...")
@@ -197,7 +199,9 @@ def _nll(base: Base, held: Sequence[Example], plugin: Plugin | None) -> dict[str
     if plugin is None or plugin.manifest.base != base.fingerprint:
         return None
     rows = [
-        TrainingRow(tuple(e.ids), tuple(e.mask)) for example in held for e in base.template.training_rows(example.messages)
+        TrainingRow(tuple(e.ids), tuple(e.mask))
+        for example in held
+        for e in base.template.training_rows(example.messages)
     ]
     scores = base.score(rows, [plugin.path])
     return {"nll": sum(s.nll for s in scores) / sum(s.tokens for s in scores)}

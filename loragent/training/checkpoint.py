@@ -79,7 +79,9 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[int, str]
     return found
 
 
-def restore_optimiser(optimiser: torch.optim.Optimizer, named: Mapping[str, Tensor], saved: Mapping[str, Tensor]) -> None:
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, named: Mapping[str, Tensor], saved: Mapping[str, Tensor]
+) -> None:
     """Put AdamW's moments back."""
     for key, value in saved.items():
         kind, name, field = key.split("|") if key.startswith("optimiser|") else ("", "", "")

@@ -22,8 +22,8 @@ from ..model import LoadedModel, twin_of
 from . import variants
 from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
-from .loss import head_distillation, head_loss, head_score
 from .fused import streamline
+from .loss import head_distillation, head_loss, head_score
 from .memory import release_freed
 from .precision import autocast, lower
 from .settings import TrainSettings
@@ -120,7 +120,7 @@ class Trainer:
         self._head = lower(twin, settings.layers)
         streamline(self._adapted, self._head.dtype)
         # One layer's activations at a time: a third more arithmetic for a tenth of the memory.
-        twin.gradient_checkpointing_enable({"use_reentrant": False})
+        twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(self._split, [row.ids for row in rows], loaded.device)
         self._device = loaded.device
         self._optimiser = torch.optim.AdamW(
@@ -268,7 +268,7 @@ class Trainer:
         self._metrics.write_text("".join(line + "\n" for line in kept))
 
     def _is_done(self, row: dict[str, Any]) -> bool:
-        return row["step"] <= self._at.step if "step" in row else row["epoch"] <= self._at.epoch
+        return bool(row["step"] <= self._at.step if "step" in row else row["epoch"] <= self._at.epoch)
 
     def _save(self) -> None:
         now = time.perf_counter()
@@ -298,4 +298,6 @@ def _only_run(workdir: Path) -> Iterator[None]:
     except Timeout:
         raise TrainingError(f"another training runs in {workdir}", "wait for it, or train under another name") from None
     except OSError as error:
-        raise TrainingError(f"can't write the run into {workdir} ({error.strerror or error})", "free the disk, then resume") from error
+        raise TrainingError(
+            f"can't write the run into {workdir} ({error.strerror or error})", "free the disk, then resume"
+        ) from error

@@ -79,7 +79,7 @@ def scan_file(path: str | Path) -> Scan:
         if first != line:
             scan.duplicates[line] = first
     if not scan.examples and not scan.problems:
-        raise DataError(path, "holds no rows", "write one JSON object a line, for instance {\"messages\": [...]}")
+        raise DataError(path, "holds no rows", 'write one JSON object a line, for instance {"messages": [...]}')
     return scan
 
 

@@ -22,7 +22,9 @@ class _LoraLinear(torch.autograd.Function):
     """``y = x W^T + bias + s (x A^T) B^T`` with W frozen; gradients for x, A and B."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float) -> Tensor:
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
+    ) -> Tensor:
         """x: [..., in]; weight: [out, in]; a: [r, in]; b: [out, r] -> [..., out]."""
         ctx.save_for_backward(x, weight, a, b)
         ctx.scaling = scaling
@@ -71,8 +73,8 @@ def _is_plain(module: Any) -> bool:
 def _forward(self: Any, x: Tensor) -> Tensor:
     (name,) = self.active_adapters
     base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-    result = _LoraLinear.apply(x.to(self._loragent_compute), base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
-    return result  # type: ignore[no-any-return]
+    y: Tensor = _LoraLinear.apply(x.to(self._loragent_compute), base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
+    return y
 
 
 def _attention(

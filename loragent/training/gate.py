@@ -15,7 +15,10 @@ class Verdict:
 
 
 def judge(
-    after: Mapping[str, float], before: Mapping[str, float], incumbent: Mapping[str, float] | None, name: str = "the incumbent"
+    after: Mapping[str, float],
+    before: Mapping[str, float],
+    incumbent: Mapping[str, float] | None,
+    name: str = "the incumbent",
 ) -> Verdict:
     """Compare scores on the same held-out rows.
 

@@ -29,7 +29,7 @@ def inject(twin: Any, settings: TrainSettings, base_name: str) -> Any:
     )
     config = LoraConfig(
         r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type]
+        lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=targets,
         layers_to_transform=list(range(max(0, count - top), count)),

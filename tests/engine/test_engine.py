@@ -62,7 +62,9 @@ def test_leaving_a_stream_cancels_the_row(base: la.Base) -> None:
 def test_callers_on_many_threads_share_the_engine(base: la.Base) -> None:
     wanted = base.generate([la.GenerationRequest("hello", max_tokens=8)])[0].token_ids
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: base.generate([la.GenerationRequest("hello", max_tokens=8)])[0].token_ids, range(16)))
+        found = list(
+            pool.map(lambda _: base.generate([la.GenerationRequest("hello", max_tokens=8)])[0].token_ids, range(16))
+        )
     assert set(found) == {wanted}
 
 

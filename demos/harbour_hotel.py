@@ -86,9 +86,8 @@ def compare(base: la.Base, rows: int) -> None:
             for label, scores in ((name, plugin), ("", prompt)):
                 table.add_row(label, *line(scores))
     out.print(table)
-    out.print(
-        "\nAll rows: [bold]loragent eval role concierge[/bold]. Your own role: [bold]loragent train role --data mine.jsonl[/bold]"
-    )
+    out.print("\nAll rows: [bold]loragent eval role concierge[/bold]")
+    out.print("A role of your own: [bold]loragent train role --data mine.jsonl[/bold]")
 
 
 def line(scores: Scores) -> list[str]:

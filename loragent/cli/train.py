@@ -52,7 +52,7 @@ def train_role_command(
             on_step=bar,
         )
     _show(report, as_json)
-    if not report.published:
+    if not (report.published or report.reproduced):
         raise typer.Exit(1)
 
 
@@ -111,5 +111,7 @@ def _show(report: Report, as_json: bool) -> None:
     tail = f"{report.seconds:.0f} s of training, {report.tokens} tokens"
     if report.published:
         out.print(f"\npublished {report.plugin} ({tail})")
+    elif report.reproduced:
+        out.print(f"\nreproduces {report.plugin}, which stays in use ({tail})")
     else:
         out.print(f"\nnot published ({tail}): {'; '.join(report.reasons)}. In use: {report.plugin}")

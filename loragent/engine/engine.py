@@ -133,7 +133,6 @@ class Engine:
     def _work_to_do(self) -> bool:
         with self._wake:
             while not (self._waiting or self._running or self._closed):
-                self._runner.planner.forget()
                 self._wake.wait()
             return not self._closed
 

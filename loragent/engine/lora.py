@@ -88,7 +88,7 @@ def mount_layers(model: Any, names: Sequence[str], context: StackContext) -> Non
 class Planner:
     """Builds plans, and keeps the latest: concatenating is due only when the batch's plugins change."""
 
-    def __init__(self, keep: int = 16) -> None:
+    def __init__(self, keep: int = 8) -> None:
         self._keep = keep
         self._joined: OrderedDict[tuple[str, ...], dict[str, tuple[Tensor, Tensor, list[tuple[str, int, float]]]]] = (
             OrderedDict()
@@ -103,11 +103,6 @@ class Planner:
             _trim(self._plans, self._keep)
         self._plans.move_to_end(key)
         return self._plans[key]
-
-    def forget(self) -> None:
-        """Drop everything kept, so that the weights of unmounted plugins can be freed."""
-        self._joined.clear()
-        self._plans.clear()
 
     def _build(self, stacks: Sequence[Stack]) -> Plan:
         distinct = {m.key: m for stack in stacks for m in stack}

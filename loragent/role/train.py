@@ -20,6 +20,7 @@ from .spec import RoleSpec, load_role, write_role
 
 FEW_ROWS = 20
 SAMPLES = 6
+NOISE = 0.03  # by which the nll of two runs on the same data may differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Report:
         samples: questions with the reference, the base's and the plugin's answer.
         published: whether the gate let the new plugin through.
         reasons: why not.
+        reproduced: the run had the data and the settings of the version in use and met its score.
         seconds: of training alone.
         warnings: rows that were cut, too few rows.
     """
@@ -44,6 +46,7 @@ class Report:
     reasons: tuple[str, ...]
     seconds: float
     tokens: int
+    reproduced: bool = False
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -85,7 +88,9 @@ def train_role(
     after = evaluate(base, held, Condition("plugin", (Use(fitted.folder),)))
     samples = _samples(before, after)
     incumbent = spec.shelf.get() if spec.shelf.exists() else None
-    verdict = judge(after.numbers(), before.numbers(), _nll(base, held, incumbent), str(incumbent))
+    standing = _nll(base, held, incumbent)
+    verdict = judge(after.numbers(), before.numbers(), standing, str(incumbent))
+    reproduced = standing is not None and _reproduces(incumbent, digest, chosen, after.nll / standing["nll"])
     published = verdict.passed or force
     if published:
         manifest = Manifest(
@@ -104,7 +109,16 @@ def train_role(
     if incumbent is not None:
         base.library.attach(spec.shelf.path)
     return Report(
-        incumbent, before, after, samples, published, verdict.reasons, fitted.seconds, fitted.tokens, tuple(warnings)
+        incumbent,
+        before,
+        after,
+        samples,
+        published,
+        verdict.reasons,
+        fitted.seconds,
+        fitted.tokens,
+        reproduced,
+        tuple(warnings),
     )
 
 
@@ -205,6 +219,12 @@ def _nll(base: Base, held: Sequence[Example], plugin: Plugin | None) -> dict[str
     ]
     scores = base.score(rows, [plugin.path])
     return {"nll": sum(s.nll for s in scores) / sum(s.tokens for s in scores)}
+
+
+def _reproduces(plugin: Plugin | None, digest: str, settings: TrainSettings, ratio: float) -> bool:
+    """The same data and settings, and a likelihood within noise."""
+    same = plugin is not None and plugin.manifest.data_sha256 == digest
+    return bool(same and plugin and plugin.manifest.settings == settings.model_dump() and ratio <= 1 + NOISE)
 
 
 def _publish(

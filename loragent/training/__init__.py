@@ -1,6 +1,6 @@
 """The only training loop: data in, checked rows, a fitted plugin with its metrics, and the gate."""
 
-from .fit import Fitted, Step, fit
+from .loop import Fitted, Step, fit
 from .formats import Example, Scan, read_examples, scan_file
 from .gate import Verdict, judge
 from .plot import plot_loss

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 
+MARGIN = 0.005  # of the incumbent's nll; rounding alone makes two runs on the same data differ by less
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A decision with its reasons, one line each."""
@@ -26,7 +29,7 @@ def judge(
         after: with the new plugin; ``nll`` (nats a token, lower is better) decides, and no rate
             (``reply_match``, ``call_exact``) may fall.
         before: the base without any plugin or prompt.
-        incumbent: with the version in use, if there is one.
+        incumbent: with the version in use, if there is one; to be beaten by at least ``MARGIN``.
     """
     reasons = []
     if not after["nll"] < before["nll"]:
@@ -34,6 +37,6 @@ def judge(
     for rate in ("reply_match", "call_exact"):
         if rate in after and after[rate] < before.get(rate, 0.0):
             reasons.append(f"{rate} {after[rate]:.3f} is below the base alone ({before[rate]:.3f})")
-    if incumbent is not None and not after["nll"] < incumbent["nll"]:
+    if incumbent is not None and not after["nll"] < incumbent["nll"] * (1 - MARGIN):
         reasons.append(f"nll {after['nll']:.4f} does not beat {name} ({incumbent['nll']:.4f})")
     return Verdict(not reasons, tuple(reasons))

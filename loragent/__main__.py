@@ -1,0 +1,5 @@
+"""``python -m loragent``."""
+
+from .cli import main
+
+main()

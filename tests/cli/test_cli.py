@@ -1,0 +1,113 @@
+"""The command line as a user meets it: exit codes, one-line errors, JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import loragent as la
+from loragent.cli.main import app, main
+from tests.conftest import dialogues, write_jsonl
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Runs ``loragent ARGS`` in an empty folder; returns exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["loragent", *args])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_data_check_shows_mask_and_problems(run, tiny: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    path = write_jsonl(tmp_path / "d.jsonl", [*dialogues(3), dialogues(1)[0]])
+    code, out, _ = run("data", "check", str(path), "--base", str(tiny))
+    assert code == 0
+    assert "4 rows (4 messages)" in out
+    assert "«we come to room 0 soon<|im_end|>»" in out
+    assert "line 4: the same as line 1" in out
+    with path.open("a") as file:
+        file.write("{\n")
+    code, out, _ = run("data", "check", str(path), "--base", str(tiny), "--json")
+    assert code == 1
+    assert list(json.loads(out)["unusable"]) == ["5"]
+
+
+def test_train_eval_run_and_plugins(run, tiny: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    data = write_jsonl(tmp_path / "clerk.jsonl", dialogues(30))
+    fast = ["--set", "epochs=3", "--set", "layers=2", "--set", "rank=4", "--set", "learning_rate=0.01"]
+    code, out, err = run("train", "role", "--data", str(data), "--base", str(tiny), *fast)
+    assert code == 0, err
+    assert "published clerk@1" in out
+    code, out, _ = run("train", "role", "clerk", "--base", str(tiny), *fast)
+    assert code == 0
+    assert "reproduces clerk@1" in out
+    code, out, _ = run("train", "role", "clerk", "--base", str(tiny), *fast, "--set", "learning_rate=0.00001")
+    assert code == 1
+    assert "not published" in out
+    code, out, _ = run("eval", "role", "clerk", "--base", str(tiny), "--json")
+    assert [s["condition"] for s in json.loads(out)] == ["plugin", "no prompt"]
+    code, out, _ = run("run", "clerk", "room 3 please", "--base", str(tiny), "--json")
+    assert json.loads(out)["stack"][0]["name"] == "clerk"
+    code, out, _ = run("plugins", "ls", "--json")
+    assert [(p["name"], p["versions"]) for p in json.loads(out)] == [("clerk", [1])]
+    assert run("plugins", "export", "clerk", "copy")[0] == 0
+    assert run("plugins", "import", "copy", "--name", "second", "--base", str(tiny))[0] == 0
+    code, out, _ = run("plugins", "diff", "clerk", "second", "--json")
+    assert "name" in json.loads(out)["fields"]
+
+
+@pytest.mark.parametrize(
+    ("args", "why"),
+    [
+        (["data", "check", "none.jsonl"], "DataError: none.jsonl: no such file"),
+        (["plugins", "show", "nobody"], "PluginNotFound: no plugin 'nobody'"),
+        (["eval", "role", "nobody"], "RoleError"),
+        (["bench", "role", "--data", "."], "DataError: .: holds no roles.json"),
+        (["demo"], "run it in a clone"),
+    ],
+)
+def test_an_error_is_one_line_and_exit_code_1(run, args: list[str], why: str) -> None:  # type: ignore[no-untyped-def]
+    code, out, err = run(*args)
+    assert code == 1
+    assert out == ""
+    assert why in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_usage_errors_are_exit_code_2() -> None:
+    assert CliRunner().invoke(app, ["plugins", "show"]).exit_code == 2
+    assert CliRunner().invoke(app, ["train", "role", "--set", "epochs", "x"]).exit_code in (1, 2)
+
+
+def test_doctor_names_what_is_missing(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("doctor", "--json")
+    findings = {f["what"]: f for f in json.loads(out)}
+    assert code == 1
+    assert not findings["base"]["ok"]
+    assert "doctor --fetch" in findings["base"]["mend"]
+
+
+def test_the_module_starts_without_importing_models_first() -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "loragent", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    assert "doctor" in out
+
+
+def test_version_is_the_packages() -> None:
+    assert la.__version__ == "0.1.0"

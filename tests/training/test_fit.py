@@ -1,0 +1,202 @@
+"""The training loop: it learns, resumes to the same curve, shares the base, and is stopped cleanly."""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
+
+import loragent as la
+from loragent.core import Teacher, TrainingRow
+from loragent.model import load_model, twin_of
+from loragent.training import TrainSettings, fit
+from loragent.training import variants as variants_module
+from loragent.training.fused import streamline
+from loragent.training.loss import head_distillation, head_loss
+from loragent.training.trunk import Split
+from tests.conftest import dialogues
+
+SETTINGS = TrainSettings(
+    rank=4, alpha=8, layers=2, epochs=4, batch_rows=4, learning_rate=1e-2, validation=0.2, micro_tokens=128
+)
+
+
+@pytest.fixture
+def rows(base: la.Base) -> list[TrainingRow]:
+    encoded = [
+        e
+        for d in dialogues(24)
+        for e in base.template.training_rows([la.Message.from_wire(m) for m in d["messages"]])  # type: ignore[attr-defined]
+    ]
+    return [TrainingRow(tuple(e.ids), tuple(e.mask), line) for line, e in enumerate(encoded, start=1)]
+
+
+def losses(workdir: Path) -> list[float]:
+    return [
+        r["loss"] for line in (workdir / "metrics.jsonl").read_text().splitlines() if "loss" in (r := json.loads(line))
+    ]
+
+
+def test_it_learns_and_the_result_loads_in_stock_peft(
+    base: la.Base, tiny: Path, rows: list[TrainingRow], tmp_path: Path
+) -> None:
+    before = base.score(rows)
+    fitted = base.fit(rows, SETTINGS, tmp_path / "run")
+    after = base.score(rows, [fitted.folder])
+    assert sum(s.nll for s in after) < 0.8 * sum(s.nll for s in before)
+    model = PeftModel.from_pretrained(LlamaForCausalLM.from_pretrained(tiny), fitted.folder)
+    row = rows[0]
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([row.ids])).logits[0, :-1]
+    on = torch.tensor(row.mask[1:])
+    nll = torch.nn.functional.cross_entropy(logits[on], torch.tensor(row.ids[1:])[on], reduction="sum")
+    assert float(nll) == pytest.approx(after[0].nll, abs=1e-3)
+    names = {k.split(".")[4] for k in load_file(fitted.folder / "adapter_model.safetensors")}
+    assert names == {"2", "3"}
+
+
+def test_the_base_is_untouched_and_shared(tiny: Path, rows: list[TrainingRow], tmp_path: Path) -> None:
+    loaded = load_model(tiny, "cpu", None)
+    before = {n: p.clone() for n, p in loaded.model.named_parameters()}
+    twin = twin_of(loaded.model)
+    assert all(a is b for a, b in zip(loaded.model.parameters(), twin.parameters(), strict=True))
+    fit(loaded, rows, SETTINGS, tmp_path / "run", compute=threading.Lock())
+    for name, parameter in loaded.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+
+
+class Killed(Exception):
+    """Stands for Ctrl-C."""
+
+
+@pytest.mark.parametrize("at", [3, 7, 12])
+def test_a_stopped_run_resumes_to_the_same_curve(
+    base: la.Base, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr("loragent.training.loop.CHECKPOINT_SECONDS", 0.0)
+    whole = base.fit(rows, SETTINGS, tmp_path / "whole")
+
+    def kill(step: object) -> None:
+        if step.step == at:  # type: ignore[attr-defined]
+            raise Killed
+
+    with pytest.raises(Killed):
+        base.fit(rows, SETTINGS, tmp_path / "parts", on_step=kill)
+    resumed = base.fit(rows, SETTINGS, tmp_path / "parts", resume=True)
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    first, second = (load_file(f.folder / "adapter_model.safetensors") for f in (whole, resumed))
+    assert all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_another_runs_checkpoint_is_refused(
+    base: la.Base, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loragent.training.loop.CHECKPOINT_SECONDS", 0.0)
+
+    def kill(_: object) -> None:
+        raise Killed
+
+    with pytest.raises(Killed):
+        base.fit(rows, SETTINGS, tmp_path / "run", on_step=kill)
+    with pytest.raises(la.TrainingError, match="another run"):
+        base.fit(rows, SETTINGS.model_copy(update={"seed": 1}), tmp_path / "run", resume=True)
+
+
+def test_two_trainings_into_one_place(base: la.Base, rows: list[TrainingRow], tmp_path: Path) -> None:
+    def second(_: object) -> None:
+        with pytest.raises(la.TrainingError, match="another training runs"):
+            base.fit(rows, SETTINGS, tmp_path / "run")
+        raise Killed
+
+    with pytest.raises(Killed):
+        base.fit(rows, SETTINGS, tmp_path / "run", on_step=second)
+
+
+def test_the_base_answers_while_it_trains(base: la.Base, rows: list[TrainingRow], tmp_path: Path) -> None:
+    wanted = base.generate([la.GenerationRequest("hello", max_tokens=6)])[0].token_ids
+    found = []
+
+    def ask(_: object) -> None:
+        found.append(base.generate([la.GenerationRequest("hello", max_tokens=6)])[0].token_ids)
+
+    base.fit(rows, SETTINGS.model_copy(update={"epochs": 1}), tmp_path / "run", on_step=ask)
+    assert set(found) == {wanted}
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(la.TrainingError, match="rank"):
+        TrainSettings.parse({"rank": 0})
+    with pytest.raises(la.TrainingError, match="ranks"):
+        TrainSettings.parse({"ranks": 4})
+
+
+def test_a_diverging_run_says_so(base: la.Base, rows: list[TrainingRow], tmp_path: Path) -> None:
+    with pytest.raises(la.TrainingError, match="learning_rate"):
+        base.fit(rows, SETTINGS.model_copy(update={"learning_rate": 1e30}), tmp_path / "run")
+
+
+def test_trunk_and_top_are_the_whole(tiny: Path) -> None:
+    loaded = load_model(tiny, "cpu", None)
+    split = Split(twin_of(loaded.model).get_decoder(), layers=2)
+    ids = torch.tensor([[5, 6, 7, 8]])
+    assert split.cuts
+    torch.testing.assert_close(split.above(split.below(ids)), split.whole(ids))
+
+
+def test_the_lean_forward_has_pefts_values_and_gradients(tiny: Path) -> None:
+    gradients = []
+    for lean in (False, True):
+        twin = twin_of(load_model(tiny, "cpu", None).model)
+        adapted = variants_module.inject(twin, SETTINGS, "tiny")
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.manual_seed(len(name))
+                parameter.data.normal_(0, 0.1)
+        if lean:
+            streamline(adapted, torch.float32)
+        hidden = twin.get_decoder()(input_ids=torch.tensor([[5, 6, 7, 8, 9]]), use_cache=False).last_hidden_state
+        hidden.square().sum().backward()
+        gradients.append([hidden.detach(), *(p.grad for p in adapted.parameters() if p.requires_grad)])
+    for plain, fast in zip(*gradients, strict=True):
+        torch.testing.assert_close(plain, fast, atol=1e-4, rtol=1e-4)
+
+
+def test_head_loss_is_cross_entropy() -> None:
+    torch.manual_seed(0)
+    hidden, head = torch.randn(300, 8, requires_grad=True), torch.randn(40, 8)
+    targets, weights = torch.randint(0, 40, (300,)), torch.rand(300)
+    wanted = (torch.nn.functional.cross_entropy(hidden @ head.T, targets, reduction="none") * weights).sum()
+    (expected,) = torch.autograd.grad(wanted, hidden)
+    found = head_loss(hidden, head, targets, weights)
+    (grad,) = torch.autograd.grad(found, hidden)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(grad, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_distillation_is_cross_entropy_against_the_teacher() -> None:
+    torch.manual_seed(0)
+    hidden, head = torch.randn(30, 8, requires_grad=True), torch.randn(40, 8)
+    mass, ids = torch.softmax(torch.randn(30, 40), -1).topk(5)
+    mass = mass / mass.sum(-1, keepdim=True)
+    log_p = torch.log_softmax(hidden @ head.T, -1)
+    wanted = -(mass * log_p.gather(1, ids)).sum()
+    (expected,) = torch.autograd.grad(wanted, hidden)
+    found = head_distillation(hidden, head, ids, mass)
+    (grad,) = torch.autograd.grad(found, hidden)
+    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(grad, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_rows_with_teachers_train(base: la.Base, rows: list[TrainingRow], tmp_path: Path) -> None:
+    teachers = base.teach(rows)
+    assert isinstance(teachers[0], Teacher)
+    assert len(teachers[0].ids) == rows[0].targets
+    soft = [TrainingRow(r.ids, r.mask, r.line, t) for r, t in zip(rows, teachers, strict=True)]
+    fitted = base.fit(soft, SETTINGS.model_copy(update={"epochs": 1, "validation": 0.0}), tmp_path / "run")
+    assert fitted.best_epoch == 1

@@ -1,8 +1,8 @@
 """The only training loop: data in, checked rows, a fitted plugin with its metrics, and the gate."""
 
-from .loop import Fitted, Step, fit
 from .formats import Example, Scan, read_examples, scan_file
 from .gate import Verdict, judge
+from .loop import Fitted, Step, fit
 from .plot import plot_loss
 from .settings import TrainSettings
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-
 MARGIN = 0.005  # of the incumbent's nll; rounding alone makes two runs on the same data differ by less
 
 

@@ -112,7 +112,7 @@ def test_the_newest_turn_and_the_prompt_always_stay() -> None:
         la.Message(role="user", content="old"),
         la.Message(role="user", content="new"),
     ]
-    assert [m.content for m in trim(messages, 0, lambda m: len(m))] == ["s", "new"]
+    assert [m.content for m in trim(messages, 0, len)] == ["s", "new"]
 
 
 def test_settings_of_one_answer() -> None:
@@ -136,7 +136,7 @@ def team(script: Script = hotel) -> tuple[Scripted, list[la.Agent]]:
 
 
 def test_handoff_passes_the_conversation_on_and_it_stays_there() -> None:
-    scripted, agents = team()
+    _scripted, agents = team()
     session = la.Session(agents, pattern="handoff")
     result = session.run("towels please")
     assert [(e.agent, e.handed_to) for e in result.transcript] == [("desk", "rooms"), ("rooms", None)]

@@ -1,0 +1,81 @@
+"""The slow set: the real base, the shipped plugins, real numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import loragent as la
+from loragent.role import Condition, evaluate, load_role
+from loragent.training import read_examples
+
+pytestmark = pytest.mark.slow
+ROLES = Path(__file__).parent.parent / "roles"
+NAMES = ("concierge", "reservations", "housekeeping")
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[la.Base]:
+    with la.Base.load(device="cpu") as base:
+        yield base
+
+
+def test_the_base_is_the_one_that_plugins_are_made_for(real: la.Base) -> None:
+    assert real.generate([la.GenerationRequest("What is the capital of France?", max_tokens=12)])[0].text.count("Paris")
+    for name in NAMES:
+        assert load_role(ROLES / name).shelf.get().manifest.base == real.fingerprint
+
+
+def test_shipped_plugins_answer_as_stock_peft_does(real: la.Base) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(real.path)
+    messages = [{"role": "user", "content": "Hi, the tap in room 214 is dripping."}]
+    ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    agents = [la.Agent(name, base=real, role=ROLES / name) for name in NAMES]
+    ours = real.generate([a.request([la.Message.from_wire(m) for m in messages], {"max_tokens": 24}) for a in agents])
+    for name, reply in zip(NAMES, ours, strict=True):
+        model = AutoModelForCausalLM.from_pretrained(real.path, dtype=torch.float32)
+        stock = PeftModel.from_pretrained(model, load_role(ROLES / name).shelf.get().path).eval()
+        out = stock.generate(**ids, max_new_tokens=24, do_sample=False, pad_token_id=2)
+        assert list(reply.token_ids) == out[0, ids["input_ids"].shape[1] :].tolist()
+
+
+def test_three_plugins_on_one_row_match_peft_to_1e_4(real: la.Base) -> None:
+    paths = [load_role(ROLES / name).shelf.get().path for name in NAMES]
+    ids = real.template.prompt_ids([la.Message(role="user", content="Is there a double free in May?")])
+    model = AutoModelForCausalLM.from_pretrained(real.path, dtype=torch.float32)
+    stock = PeftModel.from_pretrained(model, paths[0], adapter_name="p0")
+    for i, path in enumerate(paths[1:], start=1):
+        stock.load_adapter(path, adapter_name=f"p{i}")
+    stock.base_model.set_adapter(["p0", "p1", "p2"])
+    with torch.no_grad():
+        wanted = stock.eval()(input_ids=torch.tensor([ids])).logits[0, -1]
+    runner = real._engine._runner
+    prepared = real._engine.prepare(la.GenerationRequest("Is there a double free in May?", paths))
+    with torch.inference_mode(), real._compute:
+        found = runner.prefill([prepared], 0)[0]
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_shipped_plugin_meets_its_manifest(real: la.Base, name: str) -> None:
+    role = load_role(ROLES / name)
+    plugin = role.shelf.get()
+    assert sum(p.stat().st_size for p in plugin.path.iterdir()) < 3_000_000
+    scores = evaluate(real, read_examples(role.eval_file), Condition("plugin", (la.Use(plugin.path),)))
+    assert scores.nll == pytest.approx(plugin.manifest.after["nll"], rel=0.01)
+    assert scores.reply_match == pytest.approx(plugin.manifest.after["reply_match"], abs=0.03)
+
+
+def test_a_guest_is_passed_on_and_served(real: la.Base) -> None:
+    session = la.Session([la.Agent(name, base=real, role=ROLES / name) for name in NAMES])
+    result = session.run("The heating in room 305 doesn't work, it's freezing.")
+    assert [(e.agent, e.handed_to) for e in result.transcript] == [
+        ("concierge", "housekeeping"),
+        ("housekeeping", None),
+    ]
+    assert "305" in result.text

@@ -28,6 +28,8 @@ app.add_typer(plugins.app, name="plugins", help="Plugins on disk: list, show, co
 app.add_typer(bench.app, name="bench", help="The numbers in the README.")
 app.command("doctor")(doctor.doctor)
 
+INTERRUPTED = 130  # typer's exit code for Ctrl-C
+
 
 def main() -> None:
     """Run; an error raised on purpose is one line on stderr and exit code 1."""
@@ -38,6 +40,8 @@ def main() -> None:
         err.print(f"[red]error:[/red] {type(error).__name__}: ", end="")
         err.print(str(error), markup=False, soft_wrap=True)
         sys.exit(1)
-    except (KeyboardInterrupt, typer.Abort):
-        err.print("stopped; nothing half-written. A training goes on with --resume.")
-        sys.exit(1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            err.print("stopped; nothing half-written. A training goes on with --resume.")
+            sys.exit(1)
+        raise

@@ -20,12 +20,12 @@ class Use(BaseModel):
         scale: multiplies the plugin's own ``alpha / r``; 1.0 is as trained.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     plugin: str
     scale: float = Field(default=1.0, allow_inf_nan=False)
 
-    def __init__(self, plugin: str | Path, /, **fields: Any) -> None:
+    def __init__(self, plugin: str | Path, **fields: Any) -> None:
         super().__init__(plugin=str(plugin), **fields)
 
 
@@ -43,7 +43,7 @@ class GenerationRequest(BaseModel):
         seed: makes a sampled row repeatable, whatever else is in the batch.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     messages: tuple[Message, ...]
     stack: tuple[Use, ...] = ()

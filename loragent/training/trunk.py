@@ -37,11 +37,10 @@ class Split:
         """ids: [rows, tokens] -> hidden states [rows, tokens, d] where the trained layers begin."""
         with torch.no_grad():
             hidden: Tensor = self._trunk(input_ids=ids, use_cache=False).last_hidden_state
-        return hidden
+        return hidden.to(self._top.norm.weight.dtype)
 
     def above(self, hidden: Tensor) -> Tensor:
         """[rows, tokens, d] -> final hidden states, of the same shape."""
-        hidden = hidden.to(self._top.norm.weight.dtype)
         output: Tensor = self._top(inputs_embeds=hidden, use_cache=False).last_hidden_state
         return output
 

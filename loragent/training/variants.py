@@ -5,6 +5,7 @@ PiSSA and OLoRA would rewrite the weights that the twin shares with the base, so
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,14 @@ def inject(twin: Any, settings: TrainSettings, base_name: str) -> Any:
         use_rslora=settings.variant == "rslora",
         task_type="CAUSAL_LM",
     )
-    config.base_model_name_or_path = base_name
     torch.manual_seed(settings.seed)
-    adapted = get_peft_model(twin, config, autocast_adapter_dtype=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message=".*is_gradient_checkpointing.*"
+        )  # PEFT asks transformers by the old name
+        adapted = get_peft_model(twin, config, autocast_adapter_dtype=False)
+    # A name, not the path of this machine's cache: the config travels with the plugin.
+    adapted.peft_config["default"].base_model_name_or_path = base_name
     for parameter in adapted.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # the optimiser works in fp32 whatever the base's dtype

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..base import Base
-from ..core import DataError, Message, RoleError, TrainingRow, Use
+from ..core import Message, TrainingRow, Use
 from ..plugin import Manifest, Plugin
 from ..training import Example, Fitted, Step, TrainSettings, judge, plot_loss, read_examples
 from .curriculum import DialogueCurriculum, PromptCurriculum
 from .evaluate import Condition, Scores, evaluate
-from .queries import read_queries
-from .spec import RoleSpec, load_role, write_role
+from .make import role_folder
+from .spec import RoleSpec
 
 FEW_ROWS = 20
 SAMPLES = 6
@@ -78,7 +77,7 @@ def train_role(
     Raises:
         RoleError, DataError, TrainingError: naming the file, line or field, and the way out.
     """
-    spec = _role_folder(base, folder, data, prompt, queries, name, out)
+    spec = role_folder(base, folder, data, prompt, queries, name, out)
     chosen = TrainSettings.parse({**spec.training, **(settings or {})})
     examples, held = read_examples(spec.train_file), read_examples(spec.eval_file)
     rows, digest, warnings = _rows(base, spec, chosen, examples, distil=_is_distilled(spec))
@@ -120,68 +119,6 @@ def train_role(
         reproduced,
         tuple(warnings),
     )
-
-
-def _role_folder(
-    base: Base,
-    folder: str | Path | None,
-    data: str | Path | None,
-    prompt: str | Path | None,
-    queries: str | Path | None,
-    name: str | None,
-    out: str | Path | None,
-) -> RoleSpec:
-    """The role folder to train, made from data or a prompt if it isn't there yet."""
-    if folder is not None:
-        if data or prompt or queries:
-            raise RoleError(
-                "a role folder brings its own data", "give either the folder, or data, or prompt and queries"
-            )
-        return load_role(folder)
-    if name is None:
-        raise RoleError("a new role needs a name", "pass name=...")
-    place = Path(out) if out is not None else Path("roles") / name
-    if data is not None:
-        raw = [dict(e.raw) for e in read_examples(data)]
-        spec = write_role(place, name)
-        _write_split(spec, raw, Path(data))
-        return spec
-    if prompt is None or queries is None:
-        raise RoleError("nothing to train from", "pass a role folder, or data, or prompt and queries")
-    return _from_prompt(base, place, name, Path(prompt), Path(queries))
-
-
-def _from_prompt(base: Base, place: Path, name: str, prompt: Path, queries: Path) -> RoleSpec:
-    try:
-        text = prompt.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(prompt, f"can't be read ({error})", "name a text file with the prompt") from error
-    asked = read_queries(queries)
-    spec = write_role(place, name, prompt=text)
-    dialogues = PromptCurriculum(base, text, asked).dialogues()
-    _write_split(spec, [{"messages": [m.to_wire() for m in d], "distilled": True} for d in dialogues], queries)
-    return spec
-
-
-def _write_split(spec: RoleSpec, raw: Sequence[dict[str, Any]], source: Path) -> None:
-    """Hold out a tenth of the rows; files that are there with other rows are never overwritten."""
-    if len(raw) < 2:
-        raise DataError(source, "one row can't be both trained and held out", "bring more rows")
-    order = list(range(len(raw)))
-    random.Random(13).shuffle(order)
-    held = set(order[: max(1, round(0.1 * len(raw)))])
-    parts = {
-        spec.train_file: [r for i, r in enumerate(raw) if i not in held],
-        spec.eval_file: [r for i, r in enumerate(raw) if i in held],
-    }
-    texts = {path: "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows) for path, rows in parts.items()}
-    for path, text in texts.items():
-        if path.exists() and path.read_text(encoding="utf-8") != text:
-            raise RoleError(f"{path} holds other rows already", "choose another out, or train that folder as it is")
-    for path, text in texts.items():
-        temporary = path.with_suffix(".new")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
 
 
 def _is_distilled(spec: RoleSpec) -> bool:

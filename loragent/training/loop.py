@@ -15,19 +15,14 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
-from torch import Tensor
 
 from ..core import TrainingError, TrainingRow
-from ..model import LoadedModel, twin_of
-from . import variants
+from ..model import LoadedModel
 from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
-from .fused import streamline
-from .loss import head_distillation, head_loss, head_score
 from .memory import release_freed
-from .precision import autocast, lower
+from .network import Network
 from .settings import TrainSettings
-from .trunk import HiddenStates, Split
 
 CHECKPOINT_SECONDS = 30.0
 RELEASE_STEPS = 4  # between giving freed memory back; each time costs about half a second
@@ -113,16 +108,8 @@ class Trainer:
     ) -> None:
         self._rows, self._settings, self._workdir, self._compute = rows, settings, workdir, compute
         self._train, self._held = split_rows(rows, settings.validation, settings.seed)
-        twin = twin_of(loaded.model)
-        self._adapted = variants.inject(twin, settings, loaded.name)
-        self._named = {n: p for n, p in self._adapted.named_parameters() if p.requires_grad}
-        self._split = Split(twin.get_decoder(), settings.layers)
-        self._head = lower(twin, settings.layers)
-        streamline(self._adapted, self._head.dtype)
-        # One layer's activations at a time: a third more arithmetic for a tenth of the memory.
-        twin.activation_checkpointing_enable({"use_reentrant": False})
-        self._hidden = HiddenStates(self._split, [row.ids for row in rows], loaded.device)
-        self._device = loaded.device
+        self._network = Network(loaded, rows, settings)
+        self._named = self._network.parameters
         self._optimiser = torch.optim.AdamW(
             self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -153,10 +140,9 @@ class Trainer:
         torch.manual_seed(self._settings.seed * 1_000_003 + self._at.step)  # dropout, repeatable after a resume
         targets = sum(self._rows[i].targets for i in batch)
         total = 0.0
-        self._adapted.train()
         for part in micro_batches(self._rows, batch, self._settings.micro_tokens):
             with self._compute:
-                loss = self._loss(part)
+                loss = self._network.loss(part)
                 (loss / targets).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
         if not math.isfinite(total):
@@ -198,9 +184,9 @@ class Trainer:
     def finish(self) -> Fitted:
         """Put the best weights back and write the PEFT folder."""
         tensors, best = load_state(self._workdir / BEST, self._at.key)
-        self._put_back(tensors)
+        self._network.put_back(tensors)
         folder = self._workdir / "plugin"
-        variants.save(self._adapted, folder)
+        self._network.save(folder)
         (folder / "metrics.jsonl").write_text(self._metrics.read_text())
         validation = {}
         if self._held:
@@ -214,26 +200,6 @@ class Trainer:
 
     # -- below the loop ----------------------------------------------------------------------------
 
-    def _loss(self, part: Sequence[int]) -> Tensor:
-        """Summed loss of a micro-batch, in nats."""
-        rows = [self._rows[i] for i in part]
-        hidden, targets = self._at_targets(part)
-        if rows[0].teacher is None:
-            return head_loss(hidden, self._head, targets, torch.ones(len(targets), device=self._device))
-        teachers = [row.teacher for row in rows if row.teacher is not None]
-        ids = torch.tensor([k for t in teachers for k in t.ids], device=self._device)
-        probabilities = torch.tensor([k for t in teachers for k in t.probabilities], device=self._device)
-        return head_distillation(hidden, self._head, ids, probabilities)
-
-    def _at_targets(self, part: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Hidden states [n, d] that predict the trained tokens, and those tokens [n]."""
-        with autocast(self._head):
-            hidden = self._hidden.final(part)
-        places = [(n, at) for n, i in enumerate(part) for at, on in enumerate(self._rows[i].mask) if on and at > 0]
-        row, at = torch.tensor(places, device=self._device).unbind(1)
-        targets = torch.tensor([self._rows[part[n]].ids[a] for n, a in places], device=self._device)
-        return hidden[row, at - 1], targets
-
     def _update(self) -> None:
         warm = max(1, int(WARMUP * self._steps))
         done = self._at.step
@@ -244,15 +210,12 @@ class Trainer:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
 
-    @torch.no_grad()
     def _validate(self) -> dict[str, float]:
-        self._adapted.eval()
         nll, right, count = 0.0, 0, 0
         for part in micro_batches(self._rows, self._held, 2 * self._settings.micro_tokens):
             with self._compute:
-                hidden, targets = self._at_targets(part)
-                losses, hits = head_score(hidden, self._head, targets)
-            nll, right, count = nll + float(losses.sum()), right + int(hits.sum()), count + len(targets)
+                losses, hits, targets = self._network.score(part)
+            nll, right, count = nll + losses, right + hits, count + targets
         return {"accuracy": right / count, "loss": nll / count}
 
     def _start(self, resume: bool) -> None:
@@ -262,7 +225,7 @@ class Trainer:
             (self._workdir / BEST).unlink(missing_ok=True)
             return
         tensors, self._at = load_state(checkpoint, self._at.key)
-        self._put_back(tensors)
+        self._network.put_back(tensors)
         restore_optimiser(self._optimiser, self._named, tensors)
         kept = [line for line in self._metrics.read_text().splitlines() if self._is_done(json.loads(line))]
         self._metrics.write_text("".join(line + "\n" for line in kept))
@@ -278,11 +241,6 @@ class Trainer:
 
     def _spent(self) -> float:
         return self._at.seconds + time.perf_counter() - self._since
-
-    @torch.no_grad()
-    def _put_back(self, tensors: dict[str, Tensor]) -> None:
-        for name, parameter in self._named.items():
-            parameter.copy_(tensors[name])
 
     def _note(self, **values: Any) -> None:
         with self._metrics.open("a") as file:

@@ -41,41 +41,11 @@ def _softmax_(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Weighted sum of ``-sum_v target_v log softmax(h W^T)_v`` over positions.
+    def forward(ctx: Any, hidden: Tensor, head: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+        """``sum_n sum_k weights_nk * -log softmax(h_n W^T)[ids_nk]``.
 
         Args:
-            hidden: [n, d]; head: [v, d]; weights: [n].
-            targets: [n] token ids.
-        """
-        grad = torch.empty_like(hidden)
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for start in range(0, hidden.shape[0], CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = _logits(hidden[part], head)  # [c, v]
-            target, weight = targets[part, None], weights[part, None]  # [c, 1]
-            picked = logits.gather(1, target)  # [c, 1]
-            probabilities, log_z = _softmax_(logits)
-            total += ((log_z - picked) * weight).sum()
-            # d loss / d logits = softmax - onehot
-            probabilities.scatter_add_(1, target, -torch.ones_like(weight))
-            grad[part] = _back(probabilities.mul_(weight), head)
-        ctx.save_for_backward(grad)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        (grad,) = ctx.saved_tensors
-        return grad * grads[0], None, None, None
-
-
-class _HeadDistillation(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, hidden: Tensor, head: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
-        """Sum over positions of the cross-entropy against a teacher's top-k distribution.
-
-        Args:
-            hidden: [n, d]; head: [v, d]; ids and probabilities: [n, k], each row of which sums to 1.
+            hidden: [n, d]; head: [v, d]; ids and weights: [n, k].
         """
         grad = torch.empty_like(hidden)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
@@ -83,10 +53,11 @@ class _HeadDistillation(torch.autograd.Function):
             part = slice(start, start + CHUNK)
             logits = _logits(hidden[part], head)  # [c, v]
             picked = logits.gather(1, ids[part])  # [c, k]
-            student, log_z = _softmax_(logits)
-            total += ((log_z - picked) * probabilities[part]).sum()
-            student.scatter_add_(1, ids[part], -probabilities[part])
-            grad[part] = _back(student, head)
+            probabilities, log_z = _softmax_(logits)
+            total += ((log_z - picked) * weights[part]).sum()
+            # d loss / d logits = mass * softmax - weights at ids
+            mass = weights[part].sum(-1, keepdim=True)
+            grad[part] = _back(probabilities.mul_(mass).scatter_add_(1, ids[part], -weights[part]), head)
         ctx.save_for_backward(grad)
         return total
 
@@ -96,14 +67,19 @@ class _HeadDistillation(torch.autograd.Function):
         return grad * grads[0], None, None, None
 
 
-def head_loss(hidden: Tensor, head: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Weighted negative log-likelihood, summed. Shapes as in :class:`_HeadLoss`; nats."""
-    return _HeadLoss.apply(hidden, head, targets, weights)  # type: ignore[no-untyped-call, no-any-return]
+def head_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
+    """Negative log-likelihood of the targets, summed, in nats; hidden: [n, d], head: [v, d], targets: [n]."""
+    ones = torch.ones(len(targets), 1, device=hidden.device)
+    return head_distillation(hidden, head, targets[:, None], ones)
 
 
 def head_distillation(hidden: Tensor, head: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
-    """Cross-entropy against a teacher's top-k distribution, summed (Hinton et al. 2015); nats."""
-    return _HeadDistillation.apply(hidden, head, ids, probabilities)  # type: ignore[no-untyped-call, no-any-return]
+    """Cross-entropy against a teacher's top-k distribution, summed, in nats (Hinton et al. 2015).
+
+    Args:
+        hidden: [n, d]; head: [v, d]; ids and probabilities: [n, k].
+    """
+    return _HeadLoss.apply(hidden, head, ids, probabilities)  # type: ignore[no-untyped-call, no-any-return]
 
 
 @torch.no_grad()

@@ -43,7 +43,7 @@ class Network:
         hidden, targets = self._at_targets(part)
         teachers = [row.teacher for row in (self._rows[i] for i in part) if row.teacher is not None]
         if not teachers:
-            return head_loss(hidden, self._head, targets, torch.ones(len(targets), device=self._device))
+            return head_loss(hidden, self._head, targets)
         ids = torch.tensor([k for t in teachers for k in t.ids], device=self._device)
         probabilities = torch.tensor([k for t in teachers for k in t.probabilities], device=self._device)
         return head_distillation(hidden, self._head, ids, probabilities)

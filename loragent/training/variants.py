@@ -53,7 +53,7 @@ def inject(twin: Any, settings: TrainSettings, base_name: str) -> Any:
 
 def save(adapted: Any, folder: Path) -> None:
     """Write the adapters as a PEFT folder, in bfloat16: half the size, and what is scored is what is kept."""
-    adapted.save_pretrained(folder, safe_serialization=True)
+    adapted.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
     path = folder / "adapter_model.safetensors"
     save_file({k: t.to(torch.bfloat16) for k, t in load_file(path).items()}, path, metadata={"format": "pt"})
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from ..agent import Agent
 from ..base import Base
-from ..core import PluginNotFound
 from ..model import home
 from ..plugin import Library
 from ..role import load_role
@@ -46,7 +45,4 @@ def open_agent(base: Base, name: str) -> Agent:
     folder = role_folder(name)
     if (folder / "role.toml").is_file():
         return Agent(load_role(folder).name, base=base, role=folder)
-    plugin = base.library.resolve(name)
-    if not plugin.path.is_dir():
-        raise PluginNotFound(f"no agent {name!r}", "name a role folder or a plugin")
-    return Agent(plugin.name, base=base, stack=[name])
+    return Agent(base.library.resolve(name).name, base=base, stack=[name])

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from ..model import default_folder, ensure_default
 from .console import Json, out, print_json, table
 from .open import open_base, open_library
 
@@ -91,8 +90,6 @@ def import_(
     library: LibraryOption = None,
 ) -> None:
     """Publish a folder that PEFT, TRL, axolotl, Unsloth or loragent wrote."""
-    if base is None and not default_folder().exists():
-        ensure_default()
     with open_base(base, library) as loaded:
         out.print(f"imported {loaded.library.import_(folder, name, base=loaded.fingerprint, shapes=loaded.shapes)}")
 

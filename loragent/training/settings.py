@@ -35,7 +35,7 @@ class TrainSettings(BaseModel):
     alpha: float = Field(default=32, gt=0)
     layers: int = Field(default=16, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    epochs: int = Field(default=7, ge=1)
+    epochs: int = Field(default=5, ge=1)
     batch_rows: int = Field(default=4, ge=1)
     micro_tokens: int = Field(default=768, ge=64)
     max_tokens: int = Field(default=2048, ge=16)

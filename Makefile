@@ -11,7 +11,7 @@ setup: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "loragent needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 setup"; exit 1; }
 	@echo "==> virtual environment in $(VENV)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "install it with: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV) || { echo "install it with: apt-get install python3-venv"; rm -rf $(VENV); exit 1; }
 	@echo "==> packages (the first time, some minutes)"
 	@$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@

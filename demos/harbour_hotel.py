@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import loragent as la
@@ -53,13 +54,13 @@ def main() -> None:
 
 def play(base: la.Base, session: la.Session, text: str) -> int:
     """One guest message and what the agents make of it; returns the prompt tokens that the plugins saved."""
-    out.print(f"[bold cyan]guest[/bold cyan]         {text}", soft_wrap=True)
+    out.print(f"[bold cyan]guest[/bold cyan]         {escape(text)}", soft_wrap=True)
     saved = 0
     for entry in session.run(text).transcript:
         policy = la.GenerationRequest([la.Message(role="system", content=load_role(ROLES / entry.agent).prompt)])
         instead = base.count_tokens(policy)
         saved += instead
-        said = f"[dim]passes on to[/dim] {entry.handed_to}" if entry.handed_to else entry.reply.text
+        said = f"[dim]passes on to[/dim] {entry.handed_to}" if entry.handed_to else escape(entry.reply.text)
         out.print(f"[bold green]{entry.agent:<13}[/bold green] {said}", soft_wrap=True)
         usage = entry.reply.usage
         stack = " + ".join(map(str, entry.stack))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .core import GenerationRequest, Reply, RowScore, Teacher, TrainingRow, Use
 from .engine import Engine
+from .engine import Sequence as Row
 from .model import ChatTemplate, LoadedModel, home, load_model
 from .plugin import Library, Shapes
 from .training import Fitted, Step, TrainSettings, fit
@@ -105,12 +107,14 @@ class Base:
         several = [requests] if isinstance(requests, GenerationRequest) else list(requests)
         prepared = [self._engine.prepare(request) for request in several]
         self._engine.enqueue(*prepared)
-        return [sequence.result() for sequence in prepared]
+        with _cancelled_on_error(prepared):
+            return [sequence.result() for sequence in prepared]
 
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[Reply]:
         """:meth:`generate` for asyncio."""
         sequences = [self._engine.submit(request) for request in requests]
-        return list(await asyncio.gather(*(asyncio.wrap_future(s.future) for s in sequences)))
+        with _cancelled_on_error(sequences):
+            return list(await asyncio.gather(*(asyncio.wrap_future(s.future) for s in sequences)))
 
     def stream(self, request: GenerationRequest) -> Iterator[str | Reply]:
         """Pieces of text as they are generated, then the reply. Leaving the loop early cancels the row."""
@@ -169,6 +173,17 @@ class Base:
 
     def __exit__(self, *_: Any) -> None:
         self.close()
+
+
+@contextmanager
+def _cancelled_on_error(sequences: Sequence[Row]) -> Iterator[None]:
+    """A caller that is interrupted, or that one row fails, leaves no rows behind."""
+    try:
+        yield
+    except BaseException:
+        for sequence in sequences:
+            sequence.cancelled.set()
+        raise
 
 
 def _uses(stack: Sequence[str | Path | Use]) -> list[Use]:

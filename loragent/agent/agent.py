@@ -112,7 +112,7 @@ class Agent:
 
 
 def _role_entry(base: Base | Generator, role: str | Path) -> str:
-    """A role folder's shelf, made known to the base's library by the plugin's name; or the name as it is."""
+    """A role folder's shelf by its path, so that two roles of one name stay two; or a plugin's name as it is."""
     if not (Path(role).expanduser() / "role.toml").is_file():
         if isinstance(role, Path) or "/" in role:
             load_role(role)  # raises: says what is wrong with the folder
@@ -121,5 +121,5 @@ def _role_entry(base: Base | Generator, role: str | Path) -> str:
     if not spec.shelf.exists():
         raise RoleError(f"role {spec.name} has no published plugin", f"run `loragent train role {spec.folder}`")
     if isinstance(base, Base):
-        return base.library.attach(spec.shelf.path)
-    return spec.name
+        base.library.attach(spec.shelf.path, replace=False)  # a convenience: stacks may name it too
+    return str(spec.shelf.path.absolute())

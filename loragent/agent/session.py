@@ -38,7 +38,7 @@ class SessionResult:
     Attributes:
         text: the last answer.
         transcript: every turn, hand-overs included.
-        finish: "done", or "max_turns" when the agents kept handing over.
+        finish: "done", or "max_turns" when the agents were not through by then.
     """
 
     text: str
@@ -106,10 +106,12 @@ class Session:
     def _keep(self, thread: str, state: dict[str, Any]) -> SessionResult:
         entries: tuple[Entry, ...] = state["entries"]
         spoken = [e for e in entries if e.handed_to is None]
+        whole = spoken and (self.pattern == "handoff" or len(entries) == len(self.agents))
         self._threads.put(thread, state["messages"])
         self._active[thread] = state["active"]
-        finish: Literal["done", "max_turns"] = "done" if spoken else "max_turns"
-        return SessionResult(spoken[-1].reply.text if spoken else "", entries, finish)
+        finish: Literal["done", "max_turns"] = "done" if whole else "max_turns"
+        last = spoken[-1].reply if spoken else None
+        return SessionResult((last.text or last.raw) if last else "", entries, finish)
 
     def _build(self) -> Any:
         graph = StateGraph(_State)

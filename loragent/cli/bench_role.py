@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -66,7 +67,13 @@ class _Bench:
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "results.json"
         known = json.loads(self._file.read_text()) if self._file.exists() else {}
-        self.results: dict[str, Any] = {"groups": {}, "curve": {}, **known}
+        files = [
+            (data / f).read_bytes() for f in ("roles.json", "small_train.jsonl", "small_test.jsonl", "train.jsonl")
+        ]
+        key = hashlib.sha256(b"".join(files) + f"{settings.digest()} {held_out}".encode()).hexdigest()[:16]
+        if known and known.get("key") != key:
+            raise DataError(self._file, "was taken with other settings or data", "choose another --out, or remove it")
+        self.results: dict[str, Any] = {"key": key, "groups": {}, "curve": {}, **known}
         self._base: Base | None = None
 
     @property

@@ -37,7 +37,7 @@ def check(
             print_json(facts)
         else:
             _print(loaded, scan, facts, show)
-    if scan.problems:
+    if scan.problems or facts["too_long"]:
         raise typer.Exit(1)
 
 
@@ -51,7 +51,7 @@ def _facts(base: Base, scan: Scan, max_tokens: int) -> dict[str, Any]:
         "trained_tokens": sum(sum(row.mask) for _, row in encoded),
         "longest": max((len(row.ids) for _, row in encoded), default=0),
         "duplicates": scan.duplicates,
-        "cut": [line for line, row in encoded if len(row.ids) > max_tokens],
+        "cut": [line for line, row in encoded if max_tokens < len(row.ids) <= base.context_length],
         "too_long": [line for line, row in encoded if len(row.ids) > base.context_length],
         "unusable": scan.problems,
     }
@@ -71,6 +71,8 @@ def _print(base: Base, scan: Scan, facts: dict[str, Any], show: int) -> None:
         out.print(f"[yellow]line {line}: the same as line {first}[/yellow]")
     for line in facts["cut"]:
         out.print(f"[yellow]line {line}: will be cut behind its last whole answer[/yellow]")
+    for line in facts["too_long"]:
+        out.print(f"[red]line {line}: longer than the context of {base.context_length} tokens; split it[/red]")
     for line, why in scan.problems.items():
         out.print(f"[red]line {line}: {escape(why)}[/red]", soft_wrap=True)
     if facts["rows"] < 20:

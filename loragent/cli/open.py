@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..agent import Agent
 from ..base import Base
+from ..core import PluginError, RoleError
 from ..model import home
 from ..plugin import Library
 from ..role import load_role
@@ -20,7 +21,10 @@ def open_library(folder: Path | None) -> Library:
     if ROLES.is_dir():
         for place in sorted(ROLES.iterdir()):
             if (place / "plugin" / "pointer.json").is_file():
-                library.attach(place / "plugin")
+                try:
+                    library.attach(place / "plugin")
+                except PluginError as error:  # one broken role must not stop work on the others
+                    err.print(f"warning: role {place.name} left out: {error}", markup=False, soft_wrap=True)
     return library
 
 
@@ -46,3 +50,15 @@ def open_agent(base: Base, name: str) -> Agent:
     if (folder / "role.toml").is_file():
         return Agent(load_role(folder).name, base=base, role=folder)
     return Agent(base.library.resolve(name).name, base=base, stack=[name])
+
+
+def open_house(base: Base) -> list[Agent]:
+    """Every trained role under ``./roles``, in the order of their names.
+
+    Raises:
+        RoleError: there is none.
+    """
+    folders = [p for p in sorted(ROLES.glob("*")) if (p / "plugin" / "pointer.json").is_file()]
+    if not folders:
+        raise RoleError("there is no trained role under ./roles", "name an agent, or run it where roles are")
+    return [open_agent(base, str(folder)) for folder in folders]

@@ -42,8 +42,9 @@ def ls(library: LibraryOption = None, as_json: bool = Json) -> None:
 
 
 @app.command("show")
-def show(entry: str, library: LibraryOption = None) -> None:
-    """Print a plugin's manifest."""
+def show(entry: str, library: LibraryOption = None, as_json: bool = Json) -> None:
+    """Print a plugin's manifest, which is JSON already."""
+    del as_json
     plugin = open_library(library).resolve(entry)
     print_json(plugin.manifest.model_dump(mode="json") | {"path": str(plugin.path)})
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import runpy
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ..agent import Agent, Session
 from ..core import LoragentError, Reply
 from .console import Json, err, out, print_json
-from .open import open_agent, open_base
+from .open import open_agent, open_base, open_house
 
 DEMO = Path("demos/harbour_hotel.py")
 BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
@@ -36,19 +38,24 @@ def run(
     with open_base(base) as loaded:
         reply = open_agent(loaded, agent).run(message)
     if as_json:
-        print_json(asdict(reply))
+        print_json(asdict(reply) | {"tool_calls": [call.model_dump() for call in reply.tool_calls]})
     else:
         out.print(reply.raw, markup=False, soft_wrap=True)
         err.print(_facts(reply), style="dim")
 
 
 def chat(
-    agent: Annotated[str, typer.Argument(help="A role folder, a role under ./roles, or a plugin.")],
+    agent: Annotated[
+        str | None, typer.Argument(help="A role or a plugin; by default all of ./roles in one session.")
+    ] = None,
     base: BaseOption = None,
 ) -> None:
-    """Talk to an agent; each reply shows its stack, tokens and milliseconds. An empty line or Ctrl-D ends it."""
+    """Talk to an agent, or to a house of them; each reply shows its stack, tokens and milliseconds.
+
+    An empty line or Ctrl-D ends it.
+    """
     with open_base(base) as loaded:
-        speaker = open_agent(loaded, agent)
+        answer = _one(open_agent(loaded, agent)) if agent else _house(Session(open_house(loaded)))
         while True:
             try:
                 text = out.input("[bold]you>[/bold] ")
@@ -56,13 +63,33 @@ def chat(
                 return
             if not text.strip():
                 return
-            for item in speaker.stream(text):
-                if isinstance(item, Reply):
-                    calls = " ".join(c.to_json() for c in item.tool_calls)
-                    out.print(calls, markup=False)
-                    out.print(_facts(item), style="dim")
-                else:
-                    out.print(item, end="", markup=False, soft_wrap=True)
+            answer(text)
+
+
+def _one(agent: Agent) -> Callable[[str], None]:
+    """Answers are shown as they are generated."""
+
+    def answer(text: str) -> None:
+        for item in agent.stream(text):
+            if isinstance(item, Reply):
+                out.print(" ".join(call.to_json() for call in item.tool_calls), markup=False)
+                out.print(_facts(item), style="dim", markup=False)
+            else:
+                out.print(item, end="", markup=False, soft_wrap=True)
+
+    return answer
+
+
+def _house(session: Session) -> Callable[[str], None]:
+    """Who speaks and who hands over is shown."""
+
+    def answer(text: str) -> None:
+        for entry in session.run(text).transcript:
+            said = f"(passes on to {entry.handed_to})" if entry.handed_to else entry.reply.text or entry.reply.raw
+            out.print(f"{entry.agent}> {said}", markup=False, soft_wrap=True)
+            out.print(_facts(entry.reply), style="dim", markup=False)
+
+    return answer
 
 
 def _facts(reply: Reply) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 
 from ..core import Use
 from ..role import Condition, Report, evaluate, load_role, train_role
@@ -104,10 +105,9 @@ def _show(report: Report, as_json: bool) -> None:
         err.print(f"[yellow]warning:[/yellow] {warning}")
     scores_table("held-out dialogues, without any prompt", [report.before, report.after])
     for sample in report.samples[:3]:
-        out.print(f"\n[bold]user[/bold]      {sample['question']}", soft_wrap=True)
-        out.print(f"[bold]reference[/bold] {sample['reference']}", soft_wrap=True)
-        out.print(f"[bold]base[/bold]      {sample['base'][:160]}", soft_wrap=True, markup=True)
-        out.print(f"[bold]plugin[/bold]    {sample['answer']}", soft_wrap=True)
+        out.print()
+        for who, key in (("user", "question"), ("reference", "reference"), ("base", "base"), ("plugin", "answer")):
+            out.print(f"[bold]{who:<10}[/bold]{escape(sample[key][:200])}", soft_wrap=True)
     tail = f"{report.seconds:.0f} s of training, {report.tokens} tokens"
     if report.published:
         out.print(f"\npublished {report.plugin} ({tail})")

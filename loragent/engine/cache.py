@@ -18,7 +18,8 @@ class KeyValueCache:
             they know the layer's shape.
     """
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, layers: int, max_slots: int) -> None:
+        self._max_slots = max_slots
         self.k: list[Tensor | None] = [None] * layers
         self.v: list[Tensor | None] = [None] * layers
         self._slots = self._tokens = 0
@@ -28,7 +29,7 @@ class KeyValueCache:
         if slots <= self._slots and tokens <= self._tokens:
             return
         if slots > self._slots:
-            self._slots = max(slots, 2 * self._slots)
+            self._slots = max(slots, min(2 * self._slots, self._max_slots))
         if tokens > self._tokens:
             self._tokens = -(-max(tokens, int(1.5 * self._tokens)) // _STEP) * _STEP
         for store in (self.k, self.v):
@@ -43,7 +44,7 @@ class KeyValueCache:
 
     def clear(self) -> None:
         """Free the memory."""
-        self.__init__(len(self.k))  # type: ignore[misc]
+        self.__init__(len(self.k), self._max_slots)  # type: ignore[misc]
 
     def writer(self, first: int, positions: Tensor, tokens: int) -> CacheView:
         """A view for one forward pass over the rows from slot ``first`` on.

@@ -38,7 +38,7 @@ class Engine:
     ) -> None:
         self._loaded, self._resolve, self._compute, self._max_rows = loaded, resolve, compute, max_rows
         self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, loaded.device, loaded.dtype)
-        self._runner = Runner(loaded)
+        self._runner = Runner(loaded, max_rows)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._wake = threading.Condition()
@@ -112,11 +112,8 @@ class Engine:
 
     def _mount(self, use: Use) -> tuple[Mount, Mounted]:
         plugin = self._resolve(use.plugin)
-        digest = plugin.manifest.sha256
-        return (
-            Mount(digest, self._slots.get(plugin), use.scale),
-            Mounted(plugin.name, plugin.version, use.scale, digest),
-        )
+        mounted = Mounted(plugin.name, plugin.version, use.scale, plugin.manifest.sha256)
+        return Mount(plugin.key, self._slots.get(plugin), use.scale), mounted
 
     # -- the engine's thread -----------------------------------------------------------------------
 
@@ -133,6 +130,7 @@ class Engine:
     def _work_to_do(self) -> bool:
         with self._wake:
             while not (self._waiting or self._running or self._closed):
+                self._runner.cache.clear()
                 self._wake.wait()
             return not self._closed
 
@@ -158,10 +156,13 @@ class Engine:
             tokens = sample(logits, [r.sampling for r in rows], [r.banned() for r in rows])
         except Exception as error:  # one bad step must not take the engine down
             for row in rows:
-                row.fail(GenerationError(f"a step failed: {error}", "see the cause; the engine goes on"))
+                row.fail(_failure(error))
         else:
             for row, token in zip(rows, tokens, strict=True):
-                row.append(token)
+                try:
+                    row.append(token)
+                except Exception as error:  # nor may one bad row
+                    row.fail(_failure(error))
         self._running += admitted
 
     def _retire(self) -> None:
@@ -173,4 +174,13 @@ class Engine:
                 if i < len(self._running):
                     self._running[i] = last
                     self._runner.cache.move(len(self._running), i, last.done)
-                row.end("cancelled")
+                try:
+                    row.end("cancelled")
+                except Exception as error:
+                    row.fail(_failure(error))
+
+
+def _failure(cause: Exception) -> GenerationError:
+    error = GenerationError(f"a step failed: {cause}", "the engine goes on; see the cause")
+    error.__cause__ = cause
+    return error

@@ -20,13 +20,13 @@ class Runner:
     Call it under ``torch.inference_mode()``: the cache is updated in place.
     """
 
-    def __init__(self, loaded: LoadedModel) -> None:
+    def __init__(self, loaded: LoadedModel, max_rows: int = 32) -> None:
         self._model = twin_of(loaded.model)
         self._device = loaded.device
         self._context = StackContext()
         mount_layers(self._model, list(loaded.linear_shapes()), self._context)
         self.planner = Planner()
-        self.cache = KeyValueCache(self._model.config.num_hidden_layers)
+        self.cache = KeyValueCache(self._model.config.num_hidden_layers, max_rows)
 
     def prefill(self, rows: Rows[Sequence], first: int) -> Tensor:
         """Read prompts into the slots from ``first`` on; returns logits [rows, vocabulary] of their last tokens."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
 
 import torch
 
@@ -73,15 +74,16 @@ class Sequence:
     def end(self, reason: str = "") -> None:
         """Hand over the reply."""
         self.finish = self.finish or reason
-        if not self._future.done():
-            self._future.set_result(self._reply())
-        self._pieces.put(None)
+        self._settle(lambda: self._future.set_result(self._reply()))
 
     def fail(self, error: BaseException) -> None:
         """Hand over an error instead."""
         self.finish = "error"
-        if not self._future.done():
-            self._future.set_exception(error)
+        self._settle(lambda: self._future.set_exception(error))
+
+    def _settle(self, hand_over: Callable[[], None]) -> None:
+        with contextlib.suppress(InvalidStateError):  # the caller has given up waiting
+            hand_over()
         self._pieces.put(None)
 
     # -- the caller's side -------------------------------------------------------------------------

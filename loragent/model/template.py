@@ -50,7 +50,7 @@ class ChatTemplate:
             )
         self._tokenizer = tokenizer
         self.end_ids = frozenset(end_ids)
-        self._knows_tool_role = self._renders([{"role": "user", "content": "a"}, {"role": "tool", "content": "b"}])
+        self._knows_tool_role = self._renders_tool_role()
 
     def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
         """Tokens of the conversation up to where the next assistant turn begins."""
@@ -92,7 +92,7 @@ class ChatTemplate:
         for match in _CALL.finditer(text):
             try:
                 calls.append(ToolCall.from_wire(json.loads(match.group(1))))
-            except (ValueError, KeyError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError):
                 continue
             kept = kept.replace(match.group(0), "", 1)
         return kept.strip(), tuple(calls)
@@ -149,9 +149,10 @@ class ChatTemplate:
             return {"role": "user", "content": f"<tool_response>{content}</tool_response>"}
         return {"role": message.role, "content": content}
 
-    def _renders(self, wire: list[dict[str, str]]) -> bool:
+    def _renders_tool_role(self) -> bool:
+        wire = [{"role": "user", "content": "question"}, {"role": "tool", "content": "result-7f3a"}]
         try:
-            return "b" in self._tokenizer.apply_chat_template(wire, tokenize=False)
+            return "result-7f3a" in self._tokenizer.apply_chat_template(wire, tokenize=False)
         except Exception:  # a template signals a role it refuses with whatever its author chose to raise
             return False
 

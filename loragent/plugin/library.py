@@ -33,14 +33,21 @@ class Library:
         self.root = Path(root).expanduser()
         self._attached: dict[str, Shelf] = {}
 
-    def attach(self, shelf: str | Path) -> str:
+    def attach(self, shelf: str | Path, *, replace: bool = True) -> str:
         """Make a shelf that lies elsewhere (a role folder's) known here by its plugin's name.
 
-        Only in this process; nothing is copied. Returns the name.
+        Only in this process; nothing is copied.
+
+        Args:
+            replace: False keeps a plugin that is known by that name already.
+
+        Returns:
+            The name.
         """
         found = Shelf(Path(shelf))
         name = found.get().name
-        self._attached[name] = found
+        if replace or not self.shelf(name).exists():
+            self._attached[name] = found
         return name
 
     def names(self) -> list[str]:
@@ -100,7 +107,7 @@ class Library:
         name, _, version = entry.partition("@")
         shelf = self._known(name)
         if version:
-            shelf.remove(int(version))
+            shelf.remove(self.resolve(entry).version)
             return
         # The pointer goes first, so that a half-removed plugin is not found any more.
         (shelf.path / POINTER).unlink()

@@ -38,7 +38,7 @@ class Manifest(BaseModel):
         data_sha256: digest of the training data.
         settings: training settings as used.
         before, after: scores on the held-out rows without and with the plugin.
-        sha256: of ``adapter_model.safetensors``.
+        sha256, config_sha256: of ``adapter_model.safetensors`` and ``adapter_config.json``.
         seconds, tokens: what the training took.
     """
 
@@ -54,6 +54,7 @@ class Manifest(BaseModel):
     before: dict[str, float] = Field(default_factory=dict)
     after: dict[str, float] = Field(default_factory=dict)
     sha256: str = ""
+    config_sha256: str = ""
     seconds: float = 0.0
     tokens: int = 0
     created: str = ""

@@ -46,6 +46,12 @@ class Plugin:
     def version(self) -> int:
         return self.manifest.version
 
+    @property
+    def key(self) -> str:
+        """Identifies exactly what it computes: the weights and the scaling that the config asks for."""
+        weights = self.manifest.sha256 or sha256_of(self.path / WEIGHTS)
+        return f"{weights}:{sha256_of(self.path / CONFIG)}"
+
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"
 
@@ -109,13 +115,16 @@ class Shelf:
     def rollback(self, to: int | None = None) -> Plugin:
         """Move the pointer back, by default to the version before the one in use."""
         with self._locked():
-            pointer = self._pointer()
-            earlier = [v for v in self.versions() if v < pointer["current"]]
-            target = to if to is not None else (earlier[-1] if earlier else None)
-            if target is None:
-                raise PluginNotFound(f"{self.path.name} has no version before {pointer['current']}")
-            plugin = self.get(target)
-            self._point(target, pointer["next"])
+            if to is not None:  # works without a readable pointer too, and so mends one
+                plugin = self.get(to)
+                self._point(to, self._next())
+                return plugin
+            current = self.current()
+            earlier = [v for v in self.versions() if v < current]
+            if not earlier:
+                raise PluginNotFound(f"{self.path.name} has no version before {current}", "publish another one first")
+            plugin = self.get(earlier[-1])
+            self._point(plugin.version, self._next())
             return plugin
 
     def gc(self, keep: int = 2) -> list[int]:
@@ -140,7 +149,7 @@ class Shelf:
             self._remove(version)
 
     def _publish(self, source: Path, manifest: Manifest) -> Plugin:
-        number = max(self._next(), *(v + 1 for v in self.versions()), 1) if self.versions() else self._next()
+        number = self._next()
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.path))
         try:
             for name in (WEIGHTS, CONFIG, *EVIDENCE):
@@ -150,6 +159,7 @@ class Shelf:
                 update={
                     "version": number,
                     "sha256": sha256_of(part / WEIGHTS),
+                    "config_sha256": sha256_of(part / CONFIG),
                     "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 }
             )
@@ -176,10 +186,16 @@ class Shelf:
         except FileNotFoundError:
             raise PluginNotFound(f"no plugin was published in {self.path}", "train or import one") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise PluginRefused(POINTER, f"{path} is unreadable", "roll back to a version to write it anew") from error
+            way_out = "roll back to a version (`rollback NAME --to N`) to write it anew"
+            raise PluginRefused(POINTER, f"{path} is unreadable", way_out) from error
 
     def _next(self) -> int:
-        return self._pointer()["next"] if self.exists() else 1
+        """A number that no version has or had."""
+        try:
+            noted = self._pointer()["next"]
+        except PluginError:
+            noted = 1
+        return max(noted, *(v + 1 for v in self.versions()), 1)
 
     def _point(self, current: int, following: int) -> None:
         temporary = self.path / f".{POINTER}.new"

@@ -20,6 +20,10 @@ from .manifest import Manifest, sha256_of
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 _PREFIX = "base_model.model."
+_MORE_THAN_LORA = (
+    "use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication", "trainable_token_indices",
+    "alora_invocation_tokens", "use_qalora",
+)  # fmt: skip
 
 Shapes = Mapping[str, tuple[int, int]]  # linear layer's path in the base -> (out, in)
 
@@ -72,6 +76,10 @@ def load_weights(folder: Path, shapes: Shapes | None = None, manifest: Manifest 
         raise PluginRefused(WEIGHTS, f"{folder} has none", "point at a folder that save_pretrained wrote")
     if manifest is not None and manifest.sha256 and sha256_of(path) != manifest.sha256:
         raise PluginRefused("sha256", f"{path} is not the file that was published", "import the plugin again")
+    if manifest is not None and manifest.config_sha256 and sha256_of(folder / CONFIG) != manifest.config_sha256:
+        raise PluginRefused(
+            "config_sha256", f"{folder / CONFIG} was changed after publishing", "import the plugin again"
+        )
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
@@ -96,9 +104,22 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PluginRefused(
             "peft_type", f"{config.get('peft_type')!r} is not LORA", "convert the adapter to LoRA first"
         )
-    for field in ("use_dora", "modules_to_save", "fan_in_fan_out", "layer_replication", "trainable_token_indices"):
+    for field in (
+        "use_dora",
+        "modules_to_save",
+        "fan_in_fan_out",
+        "layer_replication",
+        "trainable_token_indices",
+        "use_qalora",
+    ):
         if config.get(field):
             raise PluginRefused(field, f"{config[field]!r} is more than plain LoRA", "train without it, or convert it")
+    if str(config.get("init_lora_weights")).partition("_")[0] in ("pissa", "olora", "corda", "loftq"):
+        raise PluginRefused(
+            "init_lora_weights",
+            f"{config['init_lora_weights']!r} rewrites the shared base when it is loaded",
+            "convert it to plain LoRA with save_pretrained(path_initial_model_for_weight_conversion=...)",
+        )
     if config.get("bias", "none") != "none":
         raise PluginRefused("bias", f"{config['bias']!r} trains biases of the base", 'train with bias="none"')
     return config

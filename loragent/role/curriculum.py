@@ -89,7 +89,7 @@ class PromptCurriculum:
 
     @property
     def data_sha256(self) -> str:
-        """Digest of the prompt and the queries."""
+        """Digest of the prompt and the queries; the teacher's answers follow from them."""
         text = self._prompt + "".join(m.model_dump_json() for q in self._queries for m in q)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from ..base import Base
 from ..core import DataError, RoleError
-from ..training import read_examples
-from .curriculum import PromptCurriculum
+from ..plugin import check_name
+from ..training import TrainSettings, read_examples
+from .curriculum import DialogueCurriculum, PromptCurriculum
 from .queries import read_queries
 from .spec import RoleSpec, load_role, write_role
 
@@ -34,12 +35,12 @@ def role_folder(
         return load_role(folder)
     if name is None:
         raise RoleError("a new role needs a name", "pass name=...")
-    place = Path(out) if out is not None else Path("roles") / name
+    place = Path(out) if out is not None else Path("roles") / check_name(name)
     if data is not None:
-        raw = [dict(e.raw) for e in read_examples(data)]
-        spec = write_role(place, name)
-        _write_split(spec, raw, Path(data))
-        return spec
+        examples = read_examples(data)
+        limits = {"max_tokens": TrainSettings().max_tokens, "context": base.context_length}
+        DialogueCurriculum(Path(data), examples, base.template, **limits).rows()  # names the user's own file and line
+        return _write_split(place, name, "", [dict(e.raw) for e in examples], Path(data))
     if prompt is None or queries is None:
         raise RoleError("nothing to train from", "pass a role folder, or data, or prompt and queries")
     return _from_prompt(base, place, name, Path(prompt), Path(queries))
@@ -51,16 +52,16 @@ def _from_prompt(base: Base, place: Path, name: str, prompt: Path, queries: Path
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(prompt, f"can't be read ({error})", "name a text file with the prompt") from error
     asked = read_queries(queries)
-    spec = write_role(place, name, prompt=text)
     dialogues = PromptCurriculum(base, text, asked).dialogues()
-    _write_split(spec, [{"messages": [m.to_wire() for m in d], "distilled": True} for d in dialogues], queries)
-    return spec
+    rows = [{"messages": [m.to_wire() for m in d], "distilled": True} for d in dialogues]
+    return _write_split(place, name, text, rows, queries)
 
 
-def _write_split(spec: RoleSpec, raw: Sequence[dict[str, Any]], source: Path) -> None:
-    """Hold out a tenth of the rows; files that are there with other rows are never overwritten."""
+def _write_split(place: Path, name: str, prompt: str, raw: Sequence[dict[str, Any]], source: Path) -> RoleSpec:
+    """Write a role folder with a tenth of the rows held out; files with other rows are never overwritten."""
     if len(raw) < 2:
         raise DataError(source, "one row can't be both trained and held out", "bring more rows")
+    spec = write_role(place, name, prompt=prompt)
     order = list(range(len(raw)))
     random.Random(13).shuffle(order)
     held = set(order[: max(1, round(0.1 * len(raw)))])
@@ -76,3 +77,4 @@ def _write_split(spec: RoleSpec, raw: Sequence[dict[str, Any]], source: Path) ->
         temporary = path.with_suffix(".new")
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+    return spec

@@ -15,7 +15,7 @@ def read_queries(path: Path) -> list[tuple[Message, ...]]:
         DataError: missing, empty, or a row without a user message; names the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"can't be read ({error})", "name a file of queries") from error
     queries = [_query(path, number, line) for number, line in enumerate(lines, start=1) if line.strip()]

@@ -9,7 +9,9 @@ roles/concierge/
 
 from __future__ import annotations
 
+import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from ..plugin import Shelf, check_name
 from ..training import TrainSettings
 
 FILE = "role.toml"
+_KINDS = {str: "string", dict: "table"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +55,9 @@ class RoleSpec:
         """Where the role's plugin is published."""
         return Shelf(self.folder / "plugin")
 
-    def settings(self) -> TrainSettings:
-        """The role's training settings over the defaults."""
-        return TrainSettings.parse(self.training, f"{self.folder / FILE}, [training]")
+    def settings(self, over: Mapping[str, Any] | None = None) -> TrainSettings:
+        """The role's training settings over the defaults, and ``over`` over both."""
+        return TrainSettings.parse({**self.training, **(over or {})}, f"{self.folder / FILE}, [training]")
 
 
 def load_role(folder: str | Path) -> RoleSpec:
@@ -78,20 +81,33 @@ def load_role(folder: str | Path) -> RoleSpec:
         raise RoleError(
             f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(sorted(known))}"
         )
+    for key, kind in (("name", str), ("persona", str), ("prompt", str), ("training", dict)):
+        if not isinstance(table.get(key, kind()), kind):
+            raise RoleError(f"{path}: {key} is a {type(table[key]).__name__}", f"write a {_KINDS[kind]}")
     name = check_name(str(table.get("name", place.resolve().name)))
     return RoleSpec(place, name, table.get("persona", ""), table.get("prompt", ""), table.get("training", {}))
 
 
 def write_role(folder: Path, name: str, persona: str = "", prompt: str = "") -> RoleSpec:
-    """Make a role folder around new data; a ``role.toml`` that is there is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / FILE).exists():
-        lines = [f'name = "{check_name(name)}"', f"persona = {_toml(persona)}", f"prompt = {_toml(prompt)}"]
+    """Make a role folder around new data; a ``role.toml`` that is there is kept.
+
+    Raises:
+        RoleError: it is there with another name or another prompt, or the folder can't be written.
+    """
+    check_name(name)
+    if (folder / FILE).exists():
+        found = load_role(folder)
+        if found.name != name or (prompt and found.prompt.strip() != prompt.strip()):
+            raise RoleError(f"{folder / FILE} is of another role or prompt", "choose another out, or change that file")
+        return found
+    lines = [f'name = "{name}"', f"persona = {_toml(persona)}", f"prompt = {_toml(prompt)}"]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise RoleError(f"can't write {folder} ({error.strerror})", "choose another out") from error
     return load_role(folder)
 
 
 def _toml(text: str) -> str:
-    import json
-
     return json.dumps(text, ensure_ascii=False)  # a JSON string is a TOML basic string

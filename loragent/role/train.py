@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..base import Base
 from ..core import Message, TrainingRow, Use
 from ..plugin import Manifest, Plugin
-from ..training import Example, Fitted, Step, TrainSettings, judge, plot_loss, read_examples
+from ..training import Example, Fitted, Step, TrainSettings, discard, judge, only_run, plot_loss, read_examples
 from .curriculum import DialogueCurriculum, PromptCurriculum
 from .evaluate import Condition, Scores, evaluate
 from .make import role_folder
@@ -78,18 +79,34 @@ def train_role(
         RoleError, DataError, TrainingError: naming the file, line or field, and the way out.
     """
     spec = role_folder(base, folder, data, prompt, queries, name, out)
-    chosen = TrainSettings.parse({**spec.training, **(settings or {})})
+    workdir = spec.folder / ".run"
+    with only_run(workdir, ".publishing"):  # until it is published, so that nobody else's run takes its place
+        report = _train(spec, workdir, base, dict(settings or {}), resume=resume, force=force, on_step=on_step)
+        discard(workdir)
+    return report
+
+
+def _train(
+    spec: RoleSpec,
+    workdir: Path,
+    base: Base,
+    settings: dict[str, Any],
+    *,
+    resume: bool,
+    force: bool,
+    on_step: Callable[[Step], None] | None,
+) -> Report:
+    chosen = spec.settings(settings)
     examples, held = read_examples(spec.train_file), read_examples(spec.eval_file)
     rows, digest, warnings = _rows(base, spec, chosen, examples, distil=_is_distilled(spec))
     before = evaluate(base, held, Condition("no prompt"))
-    workdir = spec.folder / ".run"
     fitted = base.fit(rows, chosen, workdir, data_sha256=digest, resume=resume, on_step=on_step)
     after = evaluate(base, held, Condition("plugin", (Use(fitted.folder),)))
     samples = _samples(before, after)
     incumbent = spec.shelf.get() if spec.shelf.exists() else None
-    standing = _nll(base, held, incumbent)
-    verdict = judge(after.numbers(), before.numbers(), standing, str(incumbent))
-    reproduced = standing is not None and _reproduces(incumbent, digest, chosen, after.nll / standing["nll"])
+    standing = _standing(base, held, incumbent)
+    verdict = judge(after.numbers(), before.numbers(), standing.numbers() if standing else None, str(incumbent))
+    reproduced = standing is not None and _reproduces(incumbent, digest, chosen, after.nll / standing.nll)
     published = verdict.passed or force
     if published:
         manifest = Manifest(
@@ -135,7 +152,8 @@ def _rows(
     if distil:
         dialogues: list[tuple[Message, ...]] = [e.messages for e in examples]
         teacher = PromptCurriculum(base, spec.prompt, [d[:-1] for d in dialogues])
-        return teacher.rows_of(dialogues), teacher.data_sha256, warnings
+        digest = sha256(json.dumps([spec.prompt, [e.raw for e in examples]]).encode()).hexdigest()
+        return teacher.rows_of(dialogues), digest, warnings
     curriculum = DialogueCurriculum(
         spec.train_file, examples, base.template, max_tokens=settings.max_tokens, context=base.context_length
     )
@@ -145,17 +163,11 @@ def _rows(
     return rows, curriculum.data_sha256, warnings
 
 
-def _nll(base: Base, held: Sequence[Example], plugin: Plugin | None) -> dict[str, float] | None:
-    """The incumbent's likelihood on the same rows; None without one, or with one of another base."""
+def _standing(base: Base, held: Sequence[Example], plugin: Plugin | None) -> Scores | None:
+    """The incumbent's scores on the same rows; None without one, or with one of another base."""
     if plugin is None or plugin.manifest.base != base.fingerprint:
         return None
-    rows = [
-        TrainingRow(tuple(e.ids), tuple(e.mask))
-        for example in held
-        for e in base.template.training_rows(example.messages)
-    ]
-    scores = base.score(rows, [plugin.path])
-    return {"nll": sum(s.nll for s in scores) / sum(s.tokens for s in scores)}
+    return evaluate(base, held, Condition(str(plugin), (Use(plugin.path),)))
 
 
 def _reproduces(plugin: Plugin | None, digest: str, settings: TrainSettings, ratio: float) -> bool:

@@ -2,7 +2,7 @@
 
 from .formats import Example, Scan, read_examples, scan_file
 from .gate import Verdict, judge
-from .loop import Fitted, Step, fit
+from .loop import Fitted, Step, discard, fit, only_run
 from .plot import plot_loss
 from .settings import TrainSettings
 
@@ -13,8 +13,10 @@ __all__ = [
     "Step",
     "TrainSettings",
     "Verdict",
+    "discard",
     "fit",
     "judge",
+    "only_run",
     "plot_loss",
     "read_examples",
     "scan_file",

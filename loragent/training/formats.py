@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ..core import DataError, Message, as_messages
 
 Raw = Mapping[str, Any]
@@ -65,11 +67,15 @@ def scan_file(path: str | Path) -> Scan:
     text = _read(scan.path)
     scan.sha256 = hashlib.sha256(text.encode()).hexdigest()
     seen: dict[str, int] = {}
-    for line, row in enumerate(text.splitlines(), start=1):
+    for line, row in enumerate(text.split("\n"), start=1):
         if not row.strip():
             continue
         try:
             example, form = _parse(line, row)
+        except ValidationError as error:
+            detail = error.errors()[0]
+            scan.problems[line] = f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}"
+            continue
         except ValueError as error:
             scan.problems[line] = str(error)
             continue
@@ -144,7 +150,7 @@ def _from_sharegpt(raw: Raw) -> tuple[Message, ...]:
 def _from_alpaca(raw: Raw) -> tuple[Message, ...]:
     question = raw["instruction"] + (f"\n\n{raw['input']}" if raw.get("input") else "")
     turns = [{"role": "user", "content": question}, {"role": "assistant", "content": raw["output"]}]
-    for asked, answered in raw.get("history") or []:
+    for asked, answered in reversed(raw.get("history") or []):
         turns[:0] = [{"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
     if raw.get("system"):
         turns.insert(0, {"role": "system", "content": raw["system"]})

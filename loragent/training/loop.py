@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from ..core import TrainingError, TrainingRow
 from ..model import LoadedModel
@@ -83,7 +84,7 @@ def fit(
     """
     if not rows:
         raise TrainingError("there are no rows to train on", "check the data with `loragent data check`")
-    with _only_run(workdir):
+    with only_run(workdir):
         trainer = Trainer(loaded, rows, settings, workdir, compute, data_sha256, resume)
         for epoch in trainer.epochs():
             for batch in trainer.batches(epoch):
@@ -195,7 +196,6 @@ class Trainer:
                 for row in map(json.loads, self._metrics.read_text().splitlines())
                 if row["epoch"] == best.best_epoch + 1 and "validation_accuracy" in row
             )
-        (self._workdir / FILE).unlink(missing_ok=True)  # done: nothing is left to resume
         return Fitted(folder, best.best_epoch + 1, validation, self._spent(), self._at.tokens)
 
     # -- below the loop ----------------------------------------------------------------------------
@@ -227,8 +227,8 @@ class Trainer:
         tensors, self._at = load_state(checkpoint, self._at.key)
         self._network.put_back(tensors)
         restore_optimiser(self._optimiser, self._named, tensors)
-        kept = [line for line in self._metrics.read_text().splitlines() if self._is_done(json.loads(line))]
-        self._metrics.write_text("".join(line + "\n" for line in kept))
+        whole = self._metrics.read_text().split("\n")[:-1]  # a kill may have torn the last line
+        self._metrics.write_text("".join(line + "\n" for line in whole if self._is_done(json.loads(line))))
 
     def _is_done(self, row: dict[str, Any]) -> bool:
         return bool(row["step"] <= self._at.step if "step" in row else row["epoch"] <= self._at.epoch)
@@ -247,15 +247,20 @@ class Trainer:
             file.write(json.dumps(values) + "\n")
 
 
+def discard(workdir: Path) -> None:
+    """Forget a run that was published or refused: nothing is left to resume."""
+    (workdir / FILE).unlink(missing_ok=True)
+
+
 @contextmanager
-def _only_run(workdir: Path) -> Iterator[None]:
+def only_run(workdir: Path, lock: str = ".lock") -> Iterator[None]:
+    """Keep other processes out of a run's folder, and turn a full disk into one clear error."""
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        with FileLock(workdir / ".lock", timeout=0):
+        with FileLock(workdir / lock, timeout=0):
             yield
     except Timeout:
         raise TrainingError(f"another training runs in {workdir}", "wait for it, or train under another name") from None
-    except OSError as error:
-        raise TrainingError(
-            f"can't write the run into {workdir} ({error.strerror or error})", "free the disk, then resume"
-        ) from error
+    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
+        why = getattr(error, "strerror", None) or error
+        raise TrainingError(f"can't write the run into {workdir} ({why})", "free the disk, then resume") from error

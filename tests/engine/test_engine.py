@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -122,3 +123,51 @@ def test_a_reply_says_who_answered(base: la.Base, make_plugin: MakePlugin) -> No
     assert [str(m) for m in reply.stack] == ["clerk@1*0.5"]
     assert reply.usage.prompt_tokens > 0
     assert reply.usage.total_ms >= reply.usage.first_token_ms > 0
+
+
+def test_a_malformed_tool_call_is_text_and_the_engine_lives(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = '<tool_call>{"function": "hand_over"}</tool_call>'
+    monkeypatch.setattr(base.template, "decode", lambda ids: broken)
+    reply = base.generate([la.GenerationRequest("hello", max_tokens=2)])[0]
+    assert (reply.tool_calls, reply.text) == ((), broken)
+
+
+def test_a_row_that_fails_to_decode_ends_alone(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(ids: object) -> str:
+        raise RuntimeError("no such token")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(base.template, "decode", fail)
+        with pytest.raises(la.GenerationError, match="no such token") as caught:
+            base.generate([la.GenerationRequest("hello")])
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    assert base.generate([la.GenerationRequest("hello", max_tokens=2)])[0].finish
+
+
+def test_an_async_caller_that_gives_up_frees_its_row(base: la.Base) -> None:
+    async def give_up() -> None:
+        await asyncio.wait_for(base.agenerate([la.GenerationRequest("hello", min_tokens=400, max_tokens=400)]), 0.05)
+
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(give_up())
+    assert base.generate([la.GenerationRequest("hello", max_tokens=2)])[0].usage.total_ms < 2000
+    assert not base._engine._running
+
+
+def test_the_same_weights_with_another_alpha_are_another_plugin(base: la.Base, make_plugin: MakePlugin) -> None:
+    small, large = make_plugin("small", seed=1), make_plugin("large", seed=1, lora_alpha=64)
+    request = la.GenerationRequest("hello", max_tokens=12)
+    replies = base.generate([request.model_copy(update={"stack": (la.Use(p),)}) for p in (small, large)])
+    alone = [base.generate([request.model_copy(update={"stack": (la.Use(p),)})])[0] for p in (small, large)]
+    assert [r.token_ids for r in replies] == [r.token_ids for r in alone]
+    assert replies[0].token_ids != replies[1].token_ids
+
+
+def test_memory_returns_when_nobody_asks(base: la.Base) -> None:
+    base.generate([la.GenerationRequest("hello", max_tokens=3) for _ in range(40)])
+    cache = base._engine._runner.cache
+    for _ in range(100):
+        if cache.k[0] is None:
+            break
+        time.sleep(0.01)
+    assert cache.k[0] is None

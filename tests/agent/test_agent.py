@@ -165,6 +165,8 @@ def test_pipeline_hands_each_answer_on() -> None:
     result = la.Session(agents, pattern="pipeline").run("x")
     assert result.text == "rooms(desk(x))"
     assert [e.agent for e in result.transcript] == ["desk", "rooms"]
+    assert result.finish == "done"
+    assert la.Session(agents, pattern="pipeline").run("x", max_turns=1).finish == "max_turns"
 
 
 def test_session_threads_are_kept_apart() -> None:

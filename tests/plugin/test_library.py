@@ -120,6 +120,10 @@ def test_an_attached_shelf_is_known_by_its_name(library: la.Library, make_plugin
     assert library.attach(shelf.path) == "concierge"
     assert str(library.resolve("concierge")) == "concierge@1"
     assert str(library.resolve(shelf.path)) == "concierge@1"
+    other = Shelf(tmp_path / "other" / "plugin")
+    library.publish(make_plugin("b", seed=2), la.Manifest(name="concierge"), shelf=other)
+    library.attach(other.path, replace=False)
+    assert library.resolve("concierge").path.is_relative_to(shelf.path)
 
 
 def _publish_forever(root: Path, folder: Path) -> None:
@@ -152,6 +156,8 @@ def test_a_broken_pointer_is_named(library: la.Library, make_plugin: MakePlugin)
     with pytest.raises(la.PluginRefused) as caught:
         library.resolve("clerk")
     assert caught.value.field == "pointer.json"
+    assert str(library.rollback("clerk", to=1)) == "clerk@1"
+    assert str(library.resolve("clerk")) == "clerk@1"
 
 
 def test_a_full_disk_keeps_the_old_version(

@@ -43,6 +43,8 @@ def test_scaling_follows_peft(make_plugin: MakePlugin) -> None:
         ("bias", "all"),
         ("modules_to_save", ["lm_head"]),
         ("fan_in_fan_out", True),
+        ("init_lora_weights", "pissa_niter_4"),
+        ("init_lora_weights", "olora"),
     ],
 )
 def test_more_than_plain_lora_is_refused_by_field(make_plugin: MakePlugin, field: str, value: object) -> None:
@@ -71,6 +73,12 @@ def test_a_tampered_file_is_refused(make_plugin: MakePlugin, tmp_path: Path) -> 
     data[-1] ^= 1
     path.write_bytes(data)
     assert refused(plugin.path, manifest=plugin.manifest) == "sha256"
+
+
+def test_a_changed_config_is_refused(make_plugin: MakePlugin, tmp_path: Path) -> None:
+    plugin = la.Library(tmp_path / "lib").publish(make_plugin("a"), Manifest(name="a"))
+    edit_config(plugin.path, lora_alpha=800)
+    assert refused(plugin.path, manifest=plugin.manifest) == "config_sha256"
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

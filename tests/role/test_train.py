@@ -78,6 +78,36 @@ def test_a_long_prompt_is_distilled(base: la.Base, tmp_path: Path) -> None:
     assert load_role(tmp_path / "polite").prompt.startswith("Always say please")
 
 
+def test_a_folder_is_made_whole_or_not_at_all(base: la.Base, tmp_path: Path) -> None:
+    long = {"messages": [{"role": "user", "content": "x" * 2000}, {"role": "assistant", "content": "y"}]}
+    data = write_jsonl(tmp_path / "mine.jsonl", [*dialogues(20), long])
+    with pytest.raises(la.DataError) as caught:
+        la.train_role(data=data, name="mine", out=tmp_path / "mine", base=base)
+    assert (caught.value.path, caught.value.line) == (data, 21)
+    with pytest.raises(la.DataError, match="more rows"):
+        la.train_role(
+            data=write_jsonl(tmp_path / "one.jsonl", dialogues(1)), name="one", out=tmp_path / "mine", base=base
+        )
+    with pytest.raises(la.PluginRefused, match="plugin name"):
+        la.train_role(data=data, name="../mine", base=base)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_run_stopped_before_publishing_is_not_lost(
+    base: la.Base, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("loragent.role.train._publish", full)
+        with pytest.raises(la.TrainingError, match="No space left"):
+            la.train_role(folder, base=base, settings=FAST)
+    steps: list[object] = []
+    assert la.train_role(folder, base=base, settings=FAST, resume=True, on_step=steps.append).published
+    assert steps == []
+
+
 def test_few_rows_are_a_warning(base: la.Base, folder: Path) -> None:
     write_jsonl(folder / "train.jsonl", dialogues(5))
     report = la.train_role(folder, base=base, settings=FAST, force=True)
@@ -144,3 +174,5 @@ def test_the_gate_gives_its_reasons() -> None:
     assert not worse.passed
     assert [r.split()[0] for r in worse.reasons] == ["nll", "reply_match", "nll"]
     assert "clerk@3" in worse.reasons[2]
+    fallen = judge({"nll": 1.0, "call_exact": 0.1}, {"nll": 2.0, "call_exact": 0.0}, {"nll": 1.5, "call_exact": 0.5})
+    assert "call_exact" in fallen.reasons[0]

@@ -88,6 +88,19 @@ def test_files_that_are_missing_empty_or_no_text(tmp_path: Path) -> None:
         read_examples(tmp_path / "binary.jsonl")
 
 
+def test_alpaca_history_keeps_its_order(tmp_path: Path) -> None:
+    row = {"instruction": "c", "output": "C", "history": [["a", "A"], ["b", "B"]]}
+    (example,) = read_examples(write_jsonl(tmp_path / "d.jsonl", [row]))
+    assert [m.content for m in example.messages] == ["a", "A", "b", "B", "c", "C"]
+
+
+def test_line_separators_inside_a_row_are_no_line_ends(tmp_path: Path) -> None:
+    row = {"prompt": "a\u2028b", "completion": "c\u0085d"}
+    path = tmp_path / "d.jsonl"
+    path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    assert read_examples(path)[0].messages[0].content == "a\u2028b"
+
+
 def test_duplicates_are_noted(tmp_path: Path) -> None:
     scan = scan_file(write_jsonl(tmp_path / "d.jsonl", [FORMS["messages"], FORMS["alpaca"]]))
     assert scan.duplicates == {2: 1}

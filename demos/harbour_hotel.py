@@ -36,7 +36,7 @@ out = Console(highlight=False)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="loragent demo", description="Three trained roles on one shared base.")
     parser.add_argument("--ask", help="one question of yours in place of the scripted guest")
-    parser.add_argument("--rows", type=int, default=4, help="held-out dialogues a role for the table (0: no table)")
+    parser.add_argument("--rows", type=int, default=2, help="held-out dialogues a role for the table (0: no table)")
     options = parser.parse_args()
     with out.status("loading the base and three role plugins ..."):
         began = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypedDict
 
 from langchain_core.runnables import RunnableLambda
@@ -60,8 +61,9 @@ class _State(TypedDict):
 class Session:
     """A conversation of several agents.
 
-    * ``handoff``: the active agent answers, or passes the conversation on by calling ``hand_over``; who has it
-      keeps it until it hands over in turn. The first agent begins.
+    * ``handoff``: the active agent answers, or passes the message on by calling ``hand_over``; who has the
+      conversation keeps it until it hands over in turn. The first agent begins. Each agent reads the turns that it
+      answered itself and the message at hand.
     * ``pipeline``: each agent works on what the one before it said.
 
     Conversations are kept apart by thread. Sessions that are awaited together decode together.
@@ -126,7 +128,8 @@ class Session:
         """Where the conversation goes after an agent's turn: on to another agent, or back to the user."""
         asked = next((c for c in reply.tool_calls if c.name == HAND_OVER), None)
         target = str(asked.arguments.get("to", "")) if asked else ""
-        if target not in self.agents or target == agent.name:
+        passed = {entry.agent for entry in state["entries"]} | {agent.name}
+        if target not in self.agents or target in passed:  # nobody gets the same message twice
             update = {"entries": (Entry(agent.name, reply),), "messages": (reply.as_message(),), "active": agent.name}
             return Command(update=update, goto=END)
         update = {"entries": (Entry(agent.name, reply, target),), "active": target}
@@ -148,12 +151,25 @@ def _node(agent: Agent, step: Any) -> RunnableLambda[_State, Command[str]]:
     """A graph node that works under ``invoke`` and ``ainvoke``."""
 
     def run(state: _State) -> Command[str]:
-        return step(agent, state, agent.reply_to(state["messages"]))  # type: ignore[no-any-return]
+        return step(agent, state, agent.reply_to(_view(agent, state)))  # type: ignore[no-any-return]
 
     async def arun(state: _State) -> Command[str]:
-        return step(agent, state, await agent.areply_to(state["messages"]))  # type: ignore[no-any-return]
+        return step(agent, state, await agent.areply_to(_view(agent, state)))  # type: ignore[no-any-return]
 
     return RunnableLambda(run, afunc=arun, name=agent.name)
+
+
+def _view(agent: Agent, state: _State) -> tuple[Message, ...]:
+    """What an agent reads: the turns that it answered itself, and the message at hand.
+
+    A role is trained on its own conversations. Colleagues' turns in front made small models answer like the colleague
+    or pass everything on (docs/adr/0005).
+    """
+    seen: list[Message] = []
+    for asked, said in pairwise(state["messages"]):
+        if said.role == "assistant" and said.name == agent.name:
+            seen += [asked, said]
+    return (*seen, state["messages"][-1])
 
 
 def _limit(max_turns: int) -> dict[str, Any]:

@@ -153,11 +153,33 @@ def test_a_handover_to_nobody_is_an_answer() -> None:
     assert [(e.agent, e.handed_to) for e in result.transcript] == [("desk", None)]
 
 
-def test_agents_that_keep_handing_over_are_stopped() -> None:
+def test_nobody_gets_the_same_message_twice() -> None:
     scripted = Scripted(lambda r: ">>rooms" if r.stack[0].plugin == "desk" else ">>desk")
     session = la.Session([la.Agent(n, base=scripted, stack=[n]) for n in ("desk", "rooms")])
-    result = session.run("hi", max_turns=5)
-    assert (result.finish, len(result.transcript), result.text) == ("max_turns", 5, "")
+    result = session.run("hi")
+    assert [(e.agent, e.handed_to) for e in result.transcript] == [("desk", "rooms"), ("rooms", None)]
+
+
+def test_a_chain_of_handovers_is_cut_at_max_turns() -> None:
+    names = ["a", "b", "c", "d"]
+    scripted = Scripted(lambda r: ">>" + chr(ord(r.stack[0].plugin) + 1))
+    session = la.Session([la.Agent(n, base=scripted, stack=[n]) for n in names])
+    result = session.run("hi", max_turns=2)
+    assert (result.finish, len(result.transcript), result.text) == ("max_turns", 2, "")
+
+
+def test_an_agent_reads_its_own_turns_and_the_message_at_hand() -> None:
+    scripted, agents = team()
+    session = la.Session(agents)
+    for text in ("good day", "towels please", "and more"):
+        session.run(text)
+    read = [(r.stack[0].plugin, [m.content for m in r.messages]) for (r,) in scripted.batches]
+    assert read == [
+        ("desk", ["good day"]),
+        ("desk", ["good day", "desk here", "towels please"]),
+        ("rooms", ["towels please"]),
+        ("rooms", ["towels please", "rooms here", "and more"]),
+    ]
 
 
 def test_pipeline_hands_each_answer_on() -> None:

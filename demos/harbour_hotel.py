@@ -22,11 +22,11 @@ from loragent.training import read_examples
 ROLES = Path(__file__).parent.parent / "roles"
 NAMES = ("concierge", "reservations", "housekeeping")
 DAY = (
-    "Hello! When is breakfast tomorrow, and can my dog come along?",
-    "Nice. We'd love to stay longer, is there a double free from 12 May?",
-    "Two nights, just the two of us. The name is Mira Osei.",
+    "Good evening! Until when is breakfast on Sunday, and may our dog sleep in the room?",
+    "Lovely. We might come back in spring: is a family room free from 4 April?",
+    "Three nights, for two adults and two children. My name is Mira Osei.",
     "Yes please!",
-    "Oh, and the shower in 214 only runs cold.",
+    "Oh, and the heating in 305 won't come on.",
     "Is my colleague Tom Varga staying here too?",
     "Thank you so much, goodbye!",
 )

@@ -35,8 +35,10 @@ class KeyValueCache:
         for store in (self.k, self.v):
             store[:] = [self._grown(t) if t is not None else None for t in store]
 
-    def move(self, source: int, target: int, tokens: int) -> None:
+    def copy(self, source: int, target: int, tokens: int) -> None:
         """Copy one row's first ``tokens`` keys and values into another slot."""
+        if not tokens:
+            return
         for store in (self.k, self.v):
             for tensor in store:
                 if tensor is not None:

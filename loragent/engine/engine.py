@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -15,11 +16,13 @@ from ..plugin import Plugin
 from .lora import Mount
 from .runner import Runner
 from .sampler import sample
-from .sequence import Sequence
+from .sequence import Sequence, Shared
 from .slots import Slots
 
 MAX_ROWS = 32
+MIN_SHARED = 16  # tokens that are worth copying from another row
 PREFILL_TOKENS = 4096  # padded tokens that one prefill step reads at most, unless one prompt is longer
+PADDING = 64  # tokens of padding that cost less than another step; so does a quarter of what there is to read
 
 
 class Engine:
@@ -65,6 +68,7 @@ class Engine:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="loragent-engine", daemon=True)
                 self._thread.start()
+                atexit.register(self.close)  # torch aborts when a thread is inside it while Python goes down
             self._wake.notify()
 
     def prepare(self, request: GenerationRequest) -> Sequence:
@@ -109,6 +113,7 @@ class Engine:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
+        atexit.unregister(self.close)
 
     def _mount(self, use: Use) -> tuple[Mount, Mounted]:
         plugin = self._resolve(use.plugin)
@@ -137,17 +142,28 @@ class Engine:
     def _admit(self) -> list[Sequence]:
         """Rows whose prompts are read in this step, first come first served."""
         admitted: list[Sequence] = []
-        width = 0
+        width = tokens = 0
         while self._waiting and len(self._running) + len(admitted) < self._max_rows:
-            width = max(width, len(self._waiting[0].ids))
-            if admitted and width * (len(admitted) + 1) > PREFILL_TOKENS:
+            row = self._waiting[0]
+            row.shared = self._best_shared(row)
+            fresh = len(row.ids) - row.shared.tokens
+            width, tokens = max(width, fresh), tokens + fresh
+            if admitted and width * (len(admitted) + 1) > min(PREFILL_TOKENS, tokens + max(PADDING, tokens // 4)):
                 break
-            row = self._waiting.popleft()
+            if any(row.common(other) >= row.shared.tokens + MIN_SHARED for other in admitted):
+                break  # in the next step it need not read what that row reads in this one
+            self._waiting.popleft()
             if row.cancelled.is_set():
                 row.end("cancelled")
             else:
                 admitted.append(row)
         return admitted
+
+    def _best_shared(self, row: Sequence) -> Shared:
+        """The running row with the longest beginning in common that is in the cache already."""
+        found = [Shared(slot, min(row.common(other), other.done)) for slot, other in enumerate(self._running)]
+        best = max(found, key=lambda s: s.tokens, default=Shared())
+        return best if best.tokens >= MIN_SHARED else Shared()
 
     def _step(self, admitted: list[Sequence]) -> None:
         rows = admitted or self._running
@@ -173,7 +189,7 @@ class Engine:
                 last = self._running.pop()
                 if i < len(self._running):
                     self._running[i] = last
-                    self._runner.cache.move(len(self._running), i, last.done)
+                    self._runner.cache.copy(len(self._running), i, last.done)
                 try:
                     row.end("cancelled")
                 except Exception as error:

@@ -29,18 +29,24 @@ class Runner:
         self.cache = KeyValueCache(self._model.config.num_hidden_layers, max_rows)
 
     def prefill(self, rows: Rows[Sequence], first: int) -> Tensor:
-        """Read prompts into the slots from ``first`` on; returns logits [rows, vocabulary] of their last tokens."""
-        lengths = [len(row.ids) for row in rows]
-        width = max(lengths)
+        """Read prompts into the slots from ``first`` on; returns logits [rows, vocabulary] of their last tokens.
+
+        A row that begins like a running one gets that row's keys and values, and only the rest is read.
+        """
+        starts = torch.tensor([row.shared.tokens for row in rows])
+        lengths = torch.tensor([len(row.ids) for row in rows]) - starts
+        fresh = int(lengths.max())
+        width = int(starts.max()) + fresh
         self.cache.reserve(first + len(rows), width + 1)
-        ids = torch.zeros(len(rows), width, dtype=torch.long)
+        ids = torch.zeros(len(rows), fresh, dtype=torch.long)
         for i, row in enumerate(rows):
-            ids[i, : lengths[i]] = torch.tensor(row.ids)
-        positions = torch.arange(width).expand(len(rows), -1)
+            self.cache.copy(row.shared.slot, first + i, row.shared.tokens)
+            ids[i, : int(lengths[i])] = torch.tensor(row.ids[row.shared.tokens :])
+        positions = starts[:, None] + torch.arange(fresh)
         # Padding lies behind each row's tokens, so causality alone keeps it out.
-        mask = torch.ones(width, width, dtype=torch.bool).tril()[None, None]  # [1, 1, q, k]
-        hidden = self._forward(rows, ids, positions, mask.expand(len(rows), -1, -1, -1), first, width)
-        return self._head(hidden[torch.arange(len(rows)), torch.tensor(lengths) - 1])
+        mask = torch.arange(width) <= positions[:, None, :, None]  # [rows, 1, q, k]
+        hidden = self._forward(rows, ids, positions, mask, first, width)
+        return self._head(hidden[torch.arange(len(rows)), lengths - 1])
 
     def decode(self, rows: Rows[Sequence]) -> Tensor:
         """Read one token of each row, slot i being row i; returns logits [rows, vocabulary]."""

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
+from typing import NamedTuple
 
 import torch
 
@@ -19,12 +20,20 @@ from .sampler import Sampling
 _CALL = "<tool_call>"
 
 
+class Shared(NamedTuple):
+    """How many tokens a row has in common with the running row of a slot."""
+
+    slot: int = 0
+    tokens: int = 0
+
+
 class Sequence:
     """A request on its way to a reply.
 
     Attributes:
         ids: prompt and answer, as token ids.
         done: how many of them are in the key-value cache.
+        shared: the running row that begins alike, whose keys and values are copied when this one is admitted.
         finish: why it ended; empty while it runs.
     """
 
@@ -39,6 +48,7 @@ class Sequence:
         self.request, self.stack, self.mounted = request, stack, mounted
         self.ids, self.done, self.finish = list(prompt), 0, ""
         self.prompt_tokens = len(prompt)
+        self.shared = Shared()
         self.cancelled = threading.Event()
         self._template = template
         seed = request.seed
@@ -51,6 +61,16 @@ class Sequence:
         self._future: Future[Reply] = Future()
 
     # -- the engine's side -------------------------------------------------------------------------
+
+    def common(self, other: Sequence) -> int:
+        """Tokens at the beginning that another row has too, under the same stack; never all: the last is read anew."""
+        if [(m.key, m.scale) for m in self.stack] != [(m.key, m.scale) for m in other.stack]:
+            return 0
+        known, last = 0, min(len(self.ids) - 1, len(other.ids))
+        while known < last:  # by halving, since comparing slices is quick
+            middle = (known + last + 1) // 2
+            known, last = (middle, last) if self.ids[known:middle] == other.ids[known:middle] else (known, middle - 1)
+        return known
 
     def banned(self) -> list[int]:
         """End-of-turn tokens, as long as the answer is shorter than ``min_tokens``."""

@@ -101,7 +101,7 @@ def evaluate(
         GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=MAX_TOKENS)
         for t in turns
     ]
-    answers = base.generate(requests)
+    answers = base.generate(requests[::-1])[::-1]  # longest history first: a dialogue's other turns share it
     marks = [
         score_turn(a.text, a.tool_calls, t.reference, label=t.label, replies=replies(t.example) if replies else None)
         for t, a in zip(turns, answers, strict=True)

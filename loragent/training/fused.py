@@ -1,100 +1,160 @@
 """Faster, leaner forms of what a trained decoder layer does; the same numbers up to rounding.
 
-PEFT owns the adapters' parameters and how they are saved. Here their layers get a forward pass that keeps only its
-input for the backward pass, and casts frozen weights when it needs them instead of holding copies.
+Each is one autograd function that keeps the few tensors which are dear to compute again (the inputs of the
+products, and what the products gave) and computes the cheap ones (activations, norms, softmax, adapters' inner
+products) a second time in the backward pass. Frozen weights are cast when they are used; autograd casts the adapters'
+gradients back to float32.
 """
 
 from __future__ import annotations
 
-import types
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from peft.tuners.lora import Linear as LoraLinear
-from torch import Tensor, nn
-from transformers import AttentionInterface
-
-ATTENTION = "loragent_math"
+from torch import Tensor
 
 
-class _LoraLinear(torch.autograd.Function):
-    """``y = x W^T + bias + s (x A^T) B^T`` with W frozen; gradients for x, A and B."""
+class Projection(NamedTuple):
+    """A frozen linear layer and its adapter: ``y = x W^T + bias + s (x A^T) B^T``.
+
+    weight: [out, in]; bias: [out] or None; a: [r, in]; b: [out, r].
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    a: Tensor
+    b: Tensor
+    scaling: float
+
+    def at(self, dtype: torch.dtype) -> Projection:
+        """The same in the dtype that is computed in."""
+        bias = None if self.bias is None else self.bias.to(dtype)
+        return Projection(self.weight.to(dtype), bias, self.a.to(dtype), self.b.to(dtype), self.scaling)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, in] -> [n, out]."""
+        return F.linear(x, self.weight, self.bias).addmm_(x @ self.a.T, self.b.T, alpha=self.scaling)
+
+    def backward(self, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradients of x [n, in], A and B, from that of y [n, out]."""
+        inner = (grad @ self.b).mul_(self.scaling)  # [n, r]
+        grad_b = (grad.T @ (x @ self.a.T)).mul_(self.scaling)
+        return (grad @ self.weight).addmm_(inner, self.a), inner.T @ x, grad_b
+
+
+class LoraLinear(torch.autograd.Function):
+    """A :class:`Projection`; gradients for x, A and B."""
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
     ) -> Tensor:
-        """x: [..., in]; weight: [out, in]; a: [r, in]; b: [out, r] -> [..., out]."""
+        """x: [..., in] -> [..., out]."""
         ctx.save_for_backward(x, weight, a, b)
         ctx.scaling = scaling
-        y = F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
-        flat = y.view(-1, y.shape[-1])
-        inner = x.reshape(-1, x.shape[-1]) @ a.to(x.dtype).T
-        flat.addmm_(inner, b.to(x.dtype).T, alpha=scaling)
-        return y
+        y = Projection(weight, bias, a, b, scaling).at(x.dtype).forward(_rows(x))
+        return y.view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b = ctx.saved_tensors
-        grad = grads[0].reshape(-1, grads[0].shape[-1]).to(x.dtype)  # [n, out]
-        flat = x.reshape(-1, x.shape[-1])  # [n, in]
-        low_a, low_b = a.to(x.dtype), b.to(x.dtype)
-        inner = flat @ low_a.T  # [n, r]; cheaper to compute again than to keep
-        grad_inner = (grad @ low_b) * ctx.scaling  # [n, r]
-        grad_b = (grad.T @ inner).to(b.dtype) * ctx.scaling
-        grad_a = (grad_inner.T @ flat).to(a.dtype)
-        grad_x = grad @ weight.to(x.dtype)
-        grad_x.addmm_(grad_inner, low_a)
+        projection = Projection(weight, None, a, b, ctx.scaling).at(x.dtype)
+        grad_x, grad_a, grad_b = projection.backward(_rows(x), _rows(grads[0]).to(x.dtype))
         return grad_x.view(x.shape), None, None, grad_a, grad_b, None
 
 
-def streamline(adapted: Any, compute: torch.dtype) -> None:
-    """Give the adapted layers of a twin their lean forward pass, in place.
+class GatedMlp(torch.autograd.Function):
+    """``down(silu(gate(x)) * up(x))``; gradients for x and the adapters. Keeps x and what gate and up gave."""
 
-    Layers with dropout or with another variant than plain LoRA keep PEFT's own.
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scalings: tuple[float, float, float], *tensors: Tensor | None) -> Tensor:
+        """x: [..., d] -> [..., d]; tensors: weight, bias, A and B of gate, up and down, in that order."""
+        gate, up, down = (p.at(x.dtype) for p in _projections(tensors, scalings))
+        rows = _rows(x)
+        gated, upped = gate.forward(rows), up.forward(rows)
+        ctx.save_for_backward(x, gated, upped, *tensors)
+        ctx.scalings = scalings
+        return down.forward(F.silu(gated).mul_(upped)).view(x.shape)
 
-    Args:
-        compute: dtype of the activations in the trained layers.
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, gated, upped, *tensors = ctx.saved_tensors
+        gate, up, down = (p.at(x.dtype) for p in _projections(tensors, ctx.scalings))
+        rows = _rows(x)
+        opened = F.silu(gated)
+        grad, down_a, down_b = down.backward(opened * upped, _rows(grads[0]).to(x.dtype))
+        grad_x, up_a, up_b = up.backward(rows, opened.mul_(grad))
+        through = torch.ops.aten.silu_backward(grad.mul_(upped), gated)
+        more, gate_a, gate_b = gate.backward(rows, through)
+        adapters = (None, None, gate_a, gate_b, None, None, up_a, up_b, None, None, down_a, down_b)
+        return grad_x.add_(more).view(x.shape), None, *adapters
+
+
+class RmsNorm(torch.autograd.Function):
+    """``w * x / rms(x)`` with the root mean square in float32 (Zhang & Sennrich 2019, eq. 4); a gradient for x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """x: [..., d]; weight: [d]."""
+        wide = x.float()
+        scale = wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()
+        ctx.save_for_backward(x, weight, scale)
+        return (wide * scale).to(x.dtype).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        x, weight, scale = ctx.saved_tensors
+        unit = x.float().mul_(scale)
+        grad = (grads[0] * weight).float()
+        return grad.sub_(unit * (grad * unit).mean(-1, keepdim=True)).mul_(scale).to(x.dtype), None, None
+
+
+class CausalAttention(torch.autograd.Function):
+    """Softmax attention as plain products: half the time of torch's fused CPU kernel at these lengths.
+
+    Keeps queries, keys and values, and computes the weights again. Query heads that share a key head are one long
+    block, so that keys are never repeated.
     """
-    for module in adapted.modules():
-        if isinstance(module, LoraLinear) and _is_plain(module):
-            module.forward = types.MethodType(_forward, module)
-            module._loragent_compute = compute
-    if next(adapted.parameters()).device.type == "cpu":
-        adapted.config._attn_implementation = ATTENTION  # the twin's own copy of the configuration
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
+        """query: [rows, heads, tokens, width]; key, value: [rows, kv_heads, tokens, width] -> like query."""
+        ctx.save_for_backward(query, key, value)
+        ctx.scaling = scaling
+        weights = _weights(_grouped(query, key), key, scaling)
+        return (weights @ value).view(query.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        query, key, value = ctx.saved_tensors
+        grouped, grad = _grouped(query, key), _grouped(grads[0], key)
+        weights = _weights(grouped, key, ctx.scaling)
+        grad_weights = grad @ value.transpose(-1, -2)
+        scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
+        grad_query = (scores @ key).view(query.shape)
+        return grad_query, scores.transpose(-1, -2) @ grouped, weights.transpose(-1, -2) @ grad, None
 
 
-def _is_plain(module: Any) -> bool:
-    (name,) = module.active_adapters
-    return not module.use_dora[name] and isinstance(module.lora_dropout[name], nn.Identity)
+def _grouped(query: Tensor, key: Tensor) -> Tensor:
+    """[rows, heads, tokens, width] -> [rows, kv_heads, heads / kv_heads * tokens, width]."""
+    return query.reshape(query.shape[0], key.shape[1], -1, query.shape[-1])
 
 
-def _forward(self: Any, x: Tensor) -> Tensor:
-    (name,) = self.active_adapters
-    base, a, b = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
-    y: Tensor = _LoraLinear.apply(x.to(self._loragent_compute), base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
-    return y
-
-
-def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    """Causal attention as plain products: half the time of torch's fused CPU kernel at these lengths.
-
-    Args:
-        query: [rows, heads, tokens, head_dim]; key, value: [rows, kv_heads, tokens, head_dim].
-        attention_mask: not needed: rows are padded behind, so causality keeps the padding out.
-    """
-    rows, heads, tokens, width = query.shape
-    groups = key.shape[1]
-    # Query heads that share a key head are one long block, so keys are never repeated.
-    grouped = (query * scaling).reshape(rows, groups, -1, width)
-    scores = (grouped @ key.transpose(-1, -2)).view(rows, heads, tokens, tokens)
+def _weights(grouped: Tensor, key: Tensor, scaling: float) -> Tensor:
+    """Causal attention weights, [rows, kv_heads, heads / kv_heads * tokens, tokens]."""
+    tokens = key.shape[2]
+    scores = (grouped @ key.transpose(-1, -2)).mul_(scaling)
     future = torch.full((tokens, tokens), -torch.inf, dtype=scores.dtype, device=scores.device).triu_(1)
-    weights = torch.softmax(scores.add_(future), -1)
-    mixed = (weights.view(rows, groups, -1, tokens) @ value).view(rows, heads, tokens, width)
-    return mixed.transpose(1, 2), None
+    scores.view(*scores.shape[:2], -1, tokens, tokens).add_(future)
+    return torch.softmax(scores, -1)
 
 
-AttentionInterface.register(ATTENTION, _attention)
+def _rows(x: Tensor) -> Tensor:
+    """[..., d] -> [n, d]."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def _projections(tensors: Any, scalings: tuple[float, float, float]) -> list[Projection]:
+    weights, biases, a, b = (tensors[n::4] for n in range(4))
+    return [Projection(*parts) for parts in zip(weights, biases, a, b, scalings, strict=True)]

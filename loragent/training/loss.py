@@ -15,28 +15,32 @@ from torch import Tensor
 CHUNK = 128  # positions; 128 x 49,152 logits in fp32 are 25 MB
 
 
-def _logits(hidden: Tensor, head: Tensor) -> Tensor:
-    """fp32 logits [c, v]; hidden: [c, d].
+class _Logits:
+    """Logits of one chunk of positions at a time, in the same memory.
 
     Always multiplied as a whole chunk: oneDNN keeps a packed copy of the head for every number of rows it meets.
+
+    Attributes:
+        wide: [CHUNK, v], float32; the caller may overwrite it.
     """
-    return (_whole_chunk(hidden).to(head.dtype) @ head.T)[: len(hidden)].float()
 
+    def __init__(self, head: Tensor) -> None:
+        self._head = head  # [v, d]
+        self._low = torch.empty(CHUNK, head.shape[0], dtype=head.dtype, device=head.device)
+        self.wide = self._low if head.dtype == torch.float32 else torch.empty_like(self._low, dtype=torch.float32)
 
-def _back(grad_logits: Tensor, head: Tensor) -> Tensor:
-    """[c, v] -> [c, d]."""
-    return (_whole_chunk(grad_logits).to(head.dtype) @ head)[: len(grad_logits)]
+    def of(self, hidden: Tensor) -> Tensor:
+        """[c, d] -> [c, v], a view of ``wide``."""
+        torch.mm(_whole_chunk(hidden).to(self._head.dtype), self._head.T, out=self._low)
+        return self.wide.copy_(self._low)[: len(hidden)]
+
+    def back(self, count: int) -> Tensor:
+        """The first rows of what ``wide`` holds now, times the head: [count, d]."""
+        return (self._low.copy_(self.wide) @ self._head)[:count]
 
 
 def _whole_chunk(rows: Tensor) -> Tensor:
     return torch.nn.functional.pad(rows, (0, 0, 0, CHUNK - len(rows)))
-
-
-def _softmax_(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Softmax over the last axis, in place, and ``log sum exp``; logits: [c, v] -> [c, v], [c, 1]."""
-    peak = logits.amax(-1, keepdim=True)
-    mass = logits.sub_(peak).exp_().sum(-1, keepdim=True)
-    return logits.div_(mass), mass.log() + peak
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -49,15 +53,18 @@ class _HeadLoss(torch.autograd.Function):
         """
         grad = torch.empty_like(hidden)
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        chunk = _Logits(head)
         for start in range(0, hidden.shape[0], CHUNK):
             part = slice(start, start + CHUNK)
-            logits = _logits(hidden[part], head)  # [c, v]
+            logits = chunk.of(hidden[part])  # [c, v]
             picked = logits.gather(1, ids[part])  # [c, k]
-            probabilities, log_z = _softmax_(logits)
-            total += ((log_z - picked) * weights[part]).sum()
+            peak = logits.amax(-1, keepdim=True)
+            sum_exp = logits.sub_(peak).exp_().sum(-1, keepdim=True)
+            total += ((sum_exp.log() + peak - picked) * weights[part]).sum()
             # d loss / d logits = mass * softmax - weights at ids
             mass = weights[part].sum(-1, keepdim=True)
-            grad[part] = _back(probabilities.mul_(mass).scatter_add_(1, ids[part], -weights[part]), head)
+            logits.mul_(mass / sum_exp).scatter_add_(1, ids[part], -weights[part])
+            grad[part] = chunk.back(len(logits))
         ctx.save_for_backward(grad)
         return total
 
@@ -89,10 +96,10 @@ def head_score(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, T
     Args:
         hidden: [n, d]; head: [v, d]; targets: [n].
     """
-    losses, hits = [], []
+    losses, hits, chunk = [], [], _Logits(head)
     for start in range(0, hidden.shape[0], CHUNK):
         part = slice(start, start + CHUNK)
-        logits = _logits(hidden[part], head)  # [c, v]
+        logits = chunk.of(hidden[part])  # [c, v]
         losses.append(torch.nn.functional.cross_entropy(logits, targets[part], reduction="none"))
         hits.append(logits.argmax(-1) == targets[part])
     return torch.cat(losses), torch.cat(hits)

@@ -11,10 +11,10 @@ from torch import Tensor
 from ..core import TrainingRow
 from ..model import LoadedModel, twin_of
 from . import variants
-from .fused import streamline
 from .loss import head_distillation, head_loss, head_score
 from .precision import autocast, lower
 from .settings import TrainSettings
+from .streamline import streamline
 from .trunk import HiddenStates, Split
 
 
@@ -32,9 +32,10 @@ class Network:
         self.parameters: dict[str, Tensor] = {n: p for n, p in self._adapted.named_parameters() if p.requires_grad}
         split = Split(twin.get_decoder(), settings.layers)
         self._head = lower(twin, settings.layers)  # [v, d]
-        streamline(self._adapted, self._head.dtype)
-        # One layer's activations at a time: a third more arithmetic for a tenth of the memory.
-        twin.activation_checkpointing_enable({"use_reentrant": False})
+        trained = twin.get_decoder().layers[-settings.layers :]
+        if not streamline(self._adapted, trained, self._head.dtype):
+            # One layer's activations at a time: a third more arithmetic for a tenth of the memory.
+            twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)
 
     def loss(self, part: Sequence[int]) -> Tensor:

@@ -18,7 +18,8 @@ from loragent.engine.runner import Runner
 from loragent.model import load_model
 from tests.conftest import MakePlugin
 
-TEXTS = ["hello", "how may I help you today?", "a", "room 12, two nights, and breakfast for three please"]
+LONG = "room 12, two nights, and breakfast for three please"
+TEXTS = ["hello", "how may I help you today?", "a", LONG, LONG + ", not four", LONG + ", or four?"]
 
 
 def peft_greedy(tiny: Path, plugins: list[Path], ids: list[int], steps: int) -> tuple[list[int], torch.Tensor]:
@@ -76,8 +77,8 @@ def test_logits_match_peft_to_1e_4(base: la.Base, tiny: Path, plugins: list[Path
 
 def test_a_base_row_is_bit_identical_in_a_mixed_batch(tiny: Path, base: la.Base, plugins: list[Path]) -> None:
     runner = Runner(load_model(tiny, "cpu", None))
-    requests = [la.GenerationRequest(t) for t in TEXTS]
-    mixed = [la.GenerationRequest(t, s) for t, s in zip(TEXTS, [[], [plugins[0]], plugins, [plugins[1]]], strict=True)]
+    requests = [la.GenerationRequest(t) for t in TEXTS[:4]]
+    mixed = [la.GenerationRequest(t, s) for t, s in zip(TEXTS, [[], [plugins[0]], plugins, [plugins[1]]], strict=False)]
     with torch.inference_mode():
         alone = runner.prefill([base._engine.prepare(r) for r in requests], 0)[0]
         together = runner.prefill([base._engine.prepare(r) for r in mixed], 0)[0]
@@ -98,3 +99,27 @@ def test_random_joins_leaves_stacks_and_scales(base: la.Base, plugins: list[Path
         alone = base.generate([request])[0]
         assert reply.token_ids == alone.token_ids
         assert reply.stack == alone.stack
+
+
+def test_rows_that_begin_alike_are_read_once(
+    base: la.Base, plugins: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turns of a dialogue, whole histories first: all but the longest read a few tokens, under one stack."""
+    talk = [la.Message(role=r, content=LONG) for r in ("user", "assistant") * 3]
+    histories = [talk[:5], talk[:3], talk[:1]]
+    alone = [base.generate([la.GenerationRequest(h, [plugins[0]], max_tokens=8)])[0] for h in histories]
+    read: list[tuple[int, int]] = []
+    real = Runner._forward
+
+    def counted(self: Runner, rows: list[object], ids: torch.Tensor, *rest: object) -> torch.Tensor:
+        read.append(tuple(ids.shape))  # type: ignore[arg-type]
+        return real(self, rows, ids, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Runner, "_forward", counted)
+    other = la.GenerationRequest(histories[0], [plugins[1]], max_tokens=8)  # begins alike, but not for this stack
+    together = base.generate([*[la.GenerationRequest(h, [plugins[0]], max_tokens=8) for h in histories], other])
+    assert [r.token_ids for r in together[:3]] == [r.token_ids for r in alone]
+    longest = alone[0].usage.prompt_tokens
+    assert [tokens for _, tokens in read if tokens > 1].count(longest) == 2  # once a stack
+    assert sum(rows * tokens for rows, tokens in read if tokens > 1) < 2 * longest + 150
+    assert together[3].token_ids == base.generate([other])[0].token_ids

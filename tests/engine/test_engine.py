@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -171,3 +173,8 @@ def test_memory_returns_when_nobody_asks(base: la.Base) -> None:
             break
         time.sleep(0.01)
     assert cache.k[0] is None
+
+
+def test_a_script_that_forgets_to_close_ends_well(tiny: Path) -> None:
+    script = f"import loragent as la; base = la.Base.load({str(tiny)!r}); base.generate([la.GenerationRequest('a')])"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

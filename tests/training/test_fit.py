@@ -17,8 +17,8 @@ from loragent.core import Teacher, TrainingRow
 from loragent.model import load_model, twin_of
 from loragent.training import TrainSettings, fit
 from loragent.training import variants as variants_module
-from loragent.training.fused import streamline
 from loragent.training.loss import head_distillation, head_loss
+from loragent.training.streamline import streamline
 from loragent.training.trunk import Split
 from tests.conftest import dialogues
 
@@ -149,17 +149,22 @@ def test_trunk_and_top_are_the_whole(tiny: Path) -> None:
     torch.testing.assert_close(split.above(split.below(ids)), split.whole(ids))
 
 
-def test_the_lean_forward_has_pefts_values_and_gradients(tiny: Path) -> None:
+@pytest.mark.parametrize("activation", [None, torch.nn.GELU()], ids=["silu", "gelu"])
+def test_the_lean_forward_has_pefts_values_and_gradients(tiny: Path, activation: torch.nn.Module | None) -> None:
+    """And a layer of another kind keeps its own forward."""
     gradients = []
     for lean in (False, True):
         twin = twin_of(load_model(tiny, "cpu", None).model)
+        for layer in twin.get_decoder().layers if activation else []:
+            layer.mlp.act_fn = activation
         adapted = variants_module.inject(twin, SETTINGS, "tiny")
         for name, parameter in adapted.named_parameters():
             if "lora_B" in name:
                 torch.manual_seed(len(name))
                 parameter.data.normal_(0, 0.1)
         if lean:
-            streamline(adapted, torch.float32)
+            whole = streamline(adapted, twin.get_decoder().layers[-SETTINGS.layers :], torch.float32)
+            assert whole == (activation is None)
         hidden = twin.get_decoder()(input_ids=torch.tensor([[5, 6, 7, 8, 9]]), use_cache=False).last_hidden_state
         hidden.square().sum().backward()
         gradients.append([hidden.detach(), *(p.grad for p in adapted.parameters() if p.requires_grad)])

@@ -26,7 +26,6 @@ from .network import Network
 from .settings import TrainSettings
 
 CHECKPOINT_SECONDS = 30.0
-RELEASE_STEPS = 4  # between giving freed memory back; each time costs about half a second
 WARMUP = 0.06  # share of the steps
 
 
@@ -150,8 +149,7 @@ class Trainer:
             raise TrainingError(f"the loss is {total} at step {self._at.step}", "lower learning_rate, then train again")
         with self._compute:
             self._update()
-        if self._at.step % RELEASE_STEPS == 0:
-            release_freed()
+        release_freed()
         self._at.step += 1
         self._at.batch += 1
         self._at.tokens += sum(len(self._rows[i].ids) for i in batch)

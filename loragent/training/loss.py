@@ -13,34 +13,34 @@ import torch
 from torch import Tensor
 
 CHUNK = 128  # positions; 128 x 49,152 logits in fp32 are 25 MB
+VOCABULARY = 8192  # tokens that are multiplied at a time
 
 
 class _Logits:
     """Logits of one chunk of positions at a time, in the same memory.
 
-    Always multiplied as a whole chunk: oneDNN keeps a packed copy of the head for every number of rows it meets.
+    Always multiplied as a whole chunk and a part of the vocabulary: oneDNN packs a copy of the matrix that it
+    multiplies with, and keeps the memory for every number of rows it meets.
 
     Attributes:
         wide: [CHUNK, v], float32; the caller may overwrite it.
     """
 
     def __init__(self, head: Tensor) -> None:
-        self._head = head  # [v, d]
-        self._low = torch.empty(CHUNK, head.shape[0], dtype=head.dtype, device=head.device)
-        self.wide = self._low if head.dtype == torch.float32 else torch.empty_like(self._low, dtype=torch.float32)
+        self._parts = head.split(VOCABULARY)  # [VOCABULARY, d] each, but for the last
+        self.wide = torch.empty(CHUNK, head.shape[0], dtype=torch.float32, device=head.device)
 
     def of(self, hidden: Tensor) -> Tensor:
         """[c, d] -> [c, v], a view of ``wide``."""
-        torch.mm(_whole_chunk(hidden).to(self._head.dtype), self._head.T, out=self._low)
-        return self.wide.copy_(self._low)[: len(hidden)]
+        rows = torch.nn.functional.pad(hidden, (0, 0, 0, CHUNK - len(hidden))).to(self._parts[0].dtype)
+        for logits, part in zip(self.wide.split(VOCABULARY, 1), self._parts, strict=True):
+            logits.copy_(rows @ part.T)
+        return self.wide[: len(hidden)]
 
     def back(self, count: int) -> Tensor:
-        """The first rows of what ``wide`` holds now, times the head: [count, d]."""
-        return (self._low.copy_(self.wide) @ self._head)[:count]
-
-
-def _whole_chunk(rows: Tensor) -> Tensor:
-    return torch.nn.functional.pad(rows, (0, 0, 0, CHUNK - len(rows)))
+        """The first rows of what ``wide`` holds now, times the head: [count, d], float32."""
+        pairs = zip(self.wide.split(VOCABULARY, 1), self._parts, strict=True)
+        return sum((grad.to(part.dtype) @ part).float() for grad, part in pairs)[:count]  # type: ignore[index]
 
 
 class _HeadLoss(torch.autograd.Function):

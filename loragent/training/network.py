@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from .precision import autocast, lower
 from .settings import TrainSettings
 from .streamline import streamline
 from .trunk import HiddenStates, Split
+
+KEPT_BYTES = 80 << 20  # of activations from the forward to the backward pass
 
 
 class Network:
@@ -32,15 +35,16 @@ class Network:
         self.parameters: dict[str, Tensor] = {n: p for n, p in self._adapted.named_parameters() if p.requires_grad}
         split = Split(twin.get_decoder(), settings.layers)
         self._head = lower(twin, settings.layers)  # [v, d]
-        trained = twin.get_decoder().layers[-settings.layers :]
-        if not streamline(self._adapted, trained, self._head.dtype):
-            # One layer's activations at a time: a third more arithmetic for a tenth of the memory.
-            twin.activation_checkpointing_enable({"use_reentrant": False})
+        self._layers = twin.get_decoder().layers[-settings.layers :]
+        lean = streamline(self._adapted, self._layers, self._head.dtype)
+        self._kept = KEPT_BYTES // _token_bytes(twin.config, self._head.dtype) if lean else 0
+        twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)
 
     def loss(self, part: Sequence[int]) -> Tensor:
         """Summed loss over the targets of the rows with these indices, in nats."""
         self._adapted.train()
+        self._recompute(part)
         hidden, targets = self._at_targets(part)
         teachers = [row.teacher for row in (self._rows[i] for i in part) if row.teacher is not None]
         if not teachers:
@@ -67,6 +71,12 @@ class Network:
         """Write the adapters as a PEFT folder."""
         variants.save(self._adapted, folder)
 
+    def _recompute(self, part: Sequence[int]) -> None:
+        """Let as many layers keep their activations as fit; the others are computed again in the backward pass."""
+        kept = self._kept // self._hidden.padded(part)
+        for above, layer in enumerate(reversed(self._layers)):
+            layer.gradient_checkpointing = above >= kept
+
     def _at_targets(self, part: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Hidden states [n, d] that predict the trained tokens, and those tokens [n]."""
         with autocast(self._head):
@@ -75,3 +85,8 @@ class Network:
         row, at = torch.tensor(places, device=self._device).unbind(1)
         targets = torch.tensor([self._rows[part[n]].ids[a] for n, a in places], device=self._device)
         return hidden[row, at - 1], targets
+
+
+def _token_bytes(config: Any, dtype: torch.dtype) -> int:
+    """What a streamlined layer keeps of a token: about six vectors of the model's width, and two of the MLP's."""
+    return int(dtype.itemsize * (6 * config.hidden_size + 2 * config.intermediate_size))

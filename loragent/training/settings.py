@@ -33,7 +33,7 @@ class TrainSettings(BaseModel):
 
     rank: int = Field(default=16, ge=1, le=256)
     alpha: float = Field(default=32, gt=0)
-    layers: int = Field(default=16, ge=0)
+    layers: int = Field(default=20, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     epochs: int = Field(default=5, ge=1)
     batch_rows: int = Field(default=4, ge=1)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BUCKET = 64  # widths are multiples of that many tokens: oneDNN compiles and keeps a kernel for every new shape
+BUCKET = 128  # widths are multiples of that many tokens: oneDNN compiles and keeps kernels for every new shape, 18 MB
 CACHE_BYTES = 1 << 30  # rows that need more are recomputed each time
 
 
@@ -66,8 +66,7 @@ class HiddenStates:
 
     def final(self, batch: Sequence[int]) -> Tensor:
         """Final hidden states [rows, tokens, d] of the rows with these indices, padded behind."""
-        longest = max(len(self._rows[i]) for i in batch)
-        width = -(-longest // BUCKET) * BUCKET
+        width = self._width(batch)
         if not self._split.cuts:
             return self._split.whole(self._padded_ids(batch, width))
         if all(i in self._kept for i in batch):
@@ -76,6 +75,14 @@ class HiddenStates:
             hidden = self._split.below(self._padded_ids(batch, width))
             self._keep(batch, hidden)
         return self._split.above(hidden)
+
+    def padded(self, batch: Sequence[int]) -> int:
+        """Tokens that the rows with these indices take, padding included."""
+        return len(batch) * self._width(batch)
+
+    def _width(self, batch: Sequence[int]) -> int:
+        longest = max(len(self._rows[i]) for i in batch)
+        return -(-longest // BUCKET) * BUCKET
 
     def _padded_ids(self, batch: Sequence[int], width: int) -> Tensor:
         ids = torch.zeros(len(batch), width, dtype=torch.long, device=self._device)

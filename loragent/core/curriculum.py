@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -44,13 +43,19 @@ class TrainingRow:
 
 @runtime_checkable
 class Curriculum(Protocol):
-    """A source of training rows: role dialogues, a long prompt, tool examples, remembered facts."""
+    """A source of training rows: role dialogues, a long prompt, tool examples, remembered facts.
+
+    Attributes:
+        cut: the lines of the rows that were too long and lost their end, once :meth:`rows` was called.
+    """
+
+    cut: list[int]
 
     @property
     def data_sha256(self) -> str:
         """Digest of the data, for the manifest and for resuming."""
         ...
 
-    def rows(self) -> Sequence[TrainingRow]:
+    def rows(self) -> list[TrainingRow]:
         """All rows, in a fixed order."""
         ...

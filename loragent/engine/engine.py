@@ -22,7 +22,7 @@ from .slots import Slots
 MAX_ROWS = 32
 MIN_SHARED = 16  # tokens that are worth copying from another row
 PREFILL_TOKENS = 4096  # padded tokens that one prefill step reads at most, unless one prompt is longer
-PADDING = 64  # tokens of padding that cost less than another step; so does a quarter of what there is to read
+STEP_TOKENS = 64  # another step costs about as much as reading that many tokens
 
 
 class Engine:
@@ -145,18 +145,17 @@ class Engine:
         width = tokens = 0
         while self._waiting and len(self._running) + len(admitted) < self._max_rows:
             row = self._waiting[0]
+            if row.cancelled.is_set():
+                self._waiting.popleft().end("cancelled")
+                continue
             row.shared = self._best_shared(row)
             fresh = len(row.ids) - row.shared.tokens
             width, tokens = max(width, fresh), tokens + fresh
-            if admitted and width * (len(admitted) + 1) > min(PREFILL_TOKENS, tokens + max(PADDING, tokens // 4)):
-                break
-            if any(row.common(other) >= row.shared.tokens + MIN_SHARED for other in admitted):
+            if admitted and width * (len(admitted) + 1) > min(PREFILL_TOKENS, tokens + max(STEP_TOKENS, tokens // 4)):
+                break  # too much padding
+            if any(row.common(other) >= row.shared.tokens + STEP_TOKENS for other in admitted):
                 break  # in the next step it need not read what that row reads in this one
-            self._waiting.popleft()
-            if row.cancelled.is_set():
-                row.end("cancelled")
-            else:
-                admitted.append(row)
+            admitted.append(self._waiting.popleft())
         return admitted
 
     def _best_shared(self, row: Sequence) -> Shared:

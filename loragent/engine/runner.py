@@ -35,15 +35,15 @@ class Runner:
         """
         starts = torch.tensor([row.shared.tokens for row in rows])
         lengths = torch.tensor([len(row.ids) for row in rows]) - starts
-        fresh = int(lengths.max())
-        width = int(starts.max()) + fresh
+        fresh, width = int(lengths.max()), int((starts + lengths).max())
         self.cache.reserve(first + len(rows), width + 1)
         ids = torch.zeros(len(rows), fresh, dtype=torch.long)
         for i, row in enumerate(rows):
             self.cache.copy(row.shared.slot, first + i, row.shared.tokens)
             ids[i, : int(lengths[i])] = torch.tensor(row.ids[row.shared.tokens :])
-        positions = starts[:, None] + torch.arange(fresh)
-        # Padding lies behind each row's tokens, so causality alone keeps it out.
+        # Padding lies behind each row's tokens, so causality alone keeps it out; what would lie behind the longest
+        # row shares one place there, so that no position is past the context.
+        positions = (starts[:, None] + torch.arange(fresh)).clamp(max=width)
         mask = torch.arange(width) <= positions[:, None, :, None]  # [rows, 1, q, k]
         hidden = self._forward(rows, ids, positions, mask, first, width)
         return self._head(hidden[torch.arange(len(rows)), lengths - 1])

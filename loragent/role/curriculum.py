@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,11 +34,7 @@ class DialogueCurriculum:
     @property
     def data_sha256(self) -> str:
         """Digest of the conversations, whatever form they were written in."""
-        digest = hashlib.sha256()
-        for example in self._examples:
-            for message in example.messages:
-                digest.update(message.model_dump_json().encode())
-        return digest.hexdigest()
+        return _digest(example.messages for example in self._examples)
 
     def rows(self) -> list[TrainingRow]:
         """All rows; the lines of those that were cut are in ``cut``.
@@ -80,41 +76,48 @@ class DialogueCurriculum:
 class PromptCurriculum:
     """A long prompt distilled: the base *with* the prompt teaches the plugin *without* it.
 
-    The teacher answers each query; the student learns the teacher's distribution over every token of the answer
-    (Hinton et al. 2015, arXiv 1503.02531; context distillation, Askell et al. 2021, arXiv 2112.00861).
+    The student learns the teacher's distribution over every token of the teacher's answers (Hinton et al. 2015,
+    arXiv 1503.02531; context distillation, Askell et al. 2021, arXiv 2112.00861).
+
+    Args:
+        dialogues: queries with the teacher's answers, as :func:`answered` returns them.
     """
 
-    def __init__(self, base: Base, prompt: str, queries: Sequence[tuple[Message, ...]]) -> None:
-        self._base, self._prompt, self._queries = base, prompt, queries
+    def __init__(self, base: Base, prompt: str, dialogues: Sequence[tuple[Message, ...]]) -> None:
+        self._base, self._prompt, self._dialogues = base, prompt, dialogues
+        self.cut: list[int] = []
 
     @property
     def data_sha256(self) -> str:
-        """Digest of the prompt and the queries; the teacher's answers follow from them."""
-        text = self._prompt + "".join(m.model_dump_json() for q in self._queries for m in q)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    def dialogues(self) -> list[tuple[Message, ...]]:
-        """The queries with the teacher's answers, as the student will see them."""
-        system = Message(role="system", content=self._prompt)
-        requests = [GenerationRequest((system, *query), max_tokens=ANSWER_TOKENS) for query in self._queries]
-        answers = self._base.generate(requests)
-        return [
-            (*query, Message(role="assistant", content=answer.raw.strip()))
-            for query, answer in zip(self._queries, answers, strict=True)
-            if answer.raw.strip()
-        ]
+        """Digest of the prompt and the dialogues."""
+        return _digest(self._dialogues, self._prompt)
 
     def rows(self) -> list[TrainingRow]:
         """One row a query, with the teacher's distributions as targets."""
-        return self.rows_of(self.dialogues())
-
-    def rows_of(self, dialogues: Sequence[tuple[Message, ...]]) -> list[TrainingRow]:
-        """Rows of dialogues that :meth:`dialogues` returned."""
         system = Message(role="system", content=self._prompt)
-        students = [_last_answer(self._base.template, d, line) for line, d in enumerate(dialogues, start=1)]
-        taught = [_last_answer(self._base.template, (system, *d), 0) for d in dialogues]
+        students = [_last_answer(self._base.template, d, line) for line, d in enumerate(self._dialogues, start=1)]
+        taught = [_last_answer(self._base.template, (system, *d), 0) for d in self._dialogues]
         teachers = self._base.teach(taught)
         return [replace(row, teacher=teacher) for row, teacher in zip(students, teachers, strict=True)]
+
+
+def answered(base: Base, prompt: str, queries: Sequence[tuple[Message, ...]]) -> list[tuple[Message, ...]]:
+    """The queries with the answers of the base under the prompt; those that it leaves empty are left out."""
+    system = Message(role="system", content=prompt)
+    answers = base.generate([GenerationRequest((system, *query), max_tokens=ANSWER_TOKENS) for query in queries])
+    return [
+        (*query, Message(role="assistant", content=answer.raw.strip()))
+        for query, answer in zip(queries, answers, strict=True)
+        if answer.raw.strip()
+    ]
+
+
+def _digest(dialogues: Iterable[Sequence[Message]], text: str = "") -> str:
+    digest = hashlib.sha256(text.encode())
+    for dialogue in dialogues:
+        for message in dialogue:
+            digest.update(message.model_dump_json().encode())
+    return digest.hexdigest()
 
 
 def _last_answer(template: ChatTemplate, dialogue: tuple[Message, ...], line: int) -> TrainingRow:

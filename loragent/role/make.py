@@ -12,7 +12,7 @@ from ..base import Base
 from ..core import DataError, RoleError
 from ..plugin import check_name
 from ..training import TrainSettings, read_examples
-from .curriculum import DialogueCurriculum, PromptCurriculum
+from .curriculum import DialogueCurriculum, answered
 from .queries import read_queries
 from .spec import RoleSpec, load_role, write_role
 
@@ -52,7 +52,7 @@ def _from_prompt(base: Base, place: Path, name: str, prompt: Path, queries: Path
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(prompt, f"can't be read ({error})", "name a text file with the prompt") from error
     asked = read_queries(queries)
-    dialogues = PromptCurriculum(base, text, asked).dialogues()
+    dialogues = answered(base, text, asked)
     rows = [{"messages": [m.to_wire() for m in d], "distilled": True} for d in dialogues]
     return _write_split(place, name, text, rows, queries)
 

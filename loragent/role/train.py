@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ..base import Base
-from ..core import Message, TrainingRow, Use
+from ..core import Curriculum, Use
 from ..plugin import Manifest, Plugin
 from ..training import Example, Fitted, Step, TrainSettings, discard, judge, only_run, plot_loss, read_examples
 from .curriculum import DialogueCurriculum, PromptCurriculum
@@ -98,7 +97,8 @@ def _train(
 ) -> Report:
     chosen = spec.settings(settings)
     examples, held = read_examples(spec.train_file), read_examples(spec.eval_file)
-    rows, digest, warnings = _rows(base, spec, chosen, examples, distil=_is_distilled(spec))
+    curriculum = _curriculum(base, spec, chosen, examples)
+    rows, digest = curriculum.rows(), curriculum.data_sha256
     before = evaluate(base, held, Condition("no prompt"))
     fitted = base.fit(rows, chosen, workdir, data_sha256=digest, resume=resume, on_step=on_step)
     after = evaluate(base, held, Condition("plugin", (Use(fitted.folder),)))
@@ -134,33 +134,24 @@ def _train(
         fitted.seconds,
         fitted.tokens,
         reproduced,
-        tuple(warnings),
+        tuple(_warnings(spec, chosen, examples, curriculum.cut)),
     )
 
 
-def _is_distilled(spec: RoleSpec) -> bool:
-    with spec.train_file.open(encoding="utf-8") as file:
-        return '"distilled": true' in file.readline()
+def _curriculum(base: Base, spec: RoleSpec, settings: TrainSettings, examples: Sequence[Example]) -> Curriculum:
+    if examples[0].raw.get("distilled"):
+        return PromptCurriculum(base, spec.prompt, [e.messages for e in examples])
+    limits = {"max_tokens": settings.max_tokens, "context": base.context_length}
+    return DialogueCurriculum(spec.train_file, examples, base.template, **limits)
 
 
-def _rows(
-    base: Base, spec: RoleSpec, settings: TrainSettings, examples: Sequence[Example], *, distil: bool
-) -> tuple[list[TrainingRow], str, list[str]]:
+def _warnings(spec: RoleSpec, settings: TrainSettings, examples: Sequence[Example], cut: Sequence[int]) -> list[str]:
     warnings = []
     if len(examples) < FEW_ROWS:
         warnings.append(f"{spec.train_file}: {len(examples)} rows are few; expect repetition below {FEW_ROWS}")
-    if distil:
-        dialogues: list[tuple[Message, ...]] = [e.messages for e in examples]
-        teacher = PromptCurriculum(base, spec.prompt, [d[:-1] for d in dialogues])
-        digest = sha256(json.dumps([spec.prompt, [e.raw for e in examples]]).encode()).hexdigest()
-        return teacher.rows_of(dialogues), digest, warnings
-    curriculum = DialogueCurriculum(
-        spec.train_file, examples, base.template, max_tokens=settings.max_tokens, context=base.context_length
-    )
-    rows = curriculum.rows()
-    if curriculum.cut:
-        warnings.append(f"{spec.train_file}: rows cut to {settings.max_tokens} tokens: lines {curriculum.cut}")
-    return rows, curriculum.data_sha256, warnings
+    if cut:
+        warnings.append(f"{spec.train_file}: rows cut to {settings.max_tokens} tokens: lines {list(cut)}")
+    return warnings
 
 
 def _standing(base: Base, held: Sequence[Example], plugin: Plugin | None) -> Scores | None:

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+BLOCK = 256  # queries of attention at a time
+
 
 class Projection(NamedTuple):
     """A frozen linear layer and its adapter: ``y = x W^T + bias + s (x A^T) B^T``.
@@ -105,7 +107,7 @@ class RmsNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         x, weight, scale = ctx.saved_tensors
-        unit = x.float().mul_(scale)
+        unit = x.float() * scale
         grad = (grads[0] * weight).float()
         return grad.sub_(unit * (grad * unit).mean(-1, keepdim=True)).mul_(scale).to(x.dtype), None, None
 
@@ -113,8 +115,9 @@ class RmsNorm(torch.autograd.Function):
 class CausalAttention(torch.autograd.Function):
     """Softmax attention as plain products: half the time of torch's fused CPU kernel at these lengths.
 
-    Keeps queries, keys and values, and computes the weights again. Query heads that share a key head are one long
-    block, so that keys are never repeated.
+    Keeps queries, keys and values, and computes the weights again. Queries are taken in blocks, each with the keys up
+    to its end, so that the upper half of the matrix is mostly neither computed nor held. Query heads that share a key
+    head are one long block, so that keys are never repeated.
     """
 
     @staticmethod
@@ -122,18 +125,32 @@ class CausalAttention(torch.autograd.Function):
         """query: [rows, heads, tokens, width]; key, value: [rows, kv_heads, tokens, width] -> like query."""
         ctx.save_for_backward(query, key, value)
         ctx.scaling = scaling
-        weights = _weights(_grouped(query, key), key, scaling)
-        return (weights @ value).view(query.shape)
+        mixed = torch.empty_like(query)
+        for block in _blocks(query):
+            mine = _grouped(query[:, :, block], key)
+            weights = _weights(mine, key[:, :, : block.stop], block.start, scaling)
+            mixed[:, :, block] = (weights @ value[:, :, : block.stop]).view(query[:, :, block].shape)
+        return mixed
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         query, key, value = ctx.saved_tensors
-        grouped, grad = _grouped(query, key), _grouped(grads[0], key)
-        weights = _weights(grouped, key, ctx.scaling)
-        grad_weights = grad @ value.transpose(-1, -2)
-        scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, weights.dtype).mul_(ctx.scaling)
-        grad_query = (scores @ key).view(query.shape)
-        return grad_query, scores.transpose(-1, -2) @ grouped, weights.transpose(-1, -2) @ grad, None
+        grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        for block in _blocks(query):
+            keys, values = key[:, :, : block.stop], value[:, :, : block.stop]
+            mine, grad = _grouped(query[:, :, block], key), _grouped(grads[0][:, :, block], key)
+            weights = _weights(mine, keys, block.start, ctx.scaling)
+            grad_value[:, :, : block.stop] += weights.transpose(-1, -2) @ grad
+            along = grad @ values.transpose(-1, -2)
+            scores = torch.ops.aten._softmax_backward_data(along, weights, -1, weights.dtype).mul_(ctx.scaling)
+            grad_key[:, :, : block.stop] += scores.transpose(-1, -2) @ mine
+            grad_query[:, :, block] = (scores @ keys).view(query[:, :, block].shape)
+        return grad_query, grad_key, grad_value, None
+
+
+def _blocks(query: Tensor) -> list[slice]:
+    tokens = query.shape[2]
+    return [slice(at, min(at + BLOCK, tokens)) for at in range(0, tokens, BLOCK)]
 
 
 def _grouped(query: Tensor, key: Tensor) -> Tensor:
@@ -141,12 +158,12 @@ def _grouped(query: Tensor, key: Tensor) -> Tensor:
     return query.reshape(query.shape[0], key.shape[1], -1, query.shape[-1])
 
 
-def _weights(grouped: Tensor, key: Tensor, scaling: float) -> Tensor:
-    """Causal attention weights, [rows, kv_heads, heads / kv_heads * tokens, tokens]."""
-    tokens = key.shape[2]
+def _weights(grouped: Tensor, key: Tensor, start: int, scaling: float) -> Tensor:
+    """Causal attention weights of the queries from ``start`` on, [rows, kv_heads, heads / kv_heads * queries, keys]."""
+    keys = key.shape[2]
     scores = (grouped @ key.transpose(-1, -2)).mul_(scaling)
-    future = torch.full((tokens, tokens), -torch.inf, dtype=scores.dtype, device=scores.device).triu_(1)
-    scores.view(*scores.shape[:2], -1, tokens, tokens).add_(future)
+    future = torch.full((keys - start, keys), -torch.inf, dtype=scores.dtype, device=scores.device).triu_(start + 1)
+    scores.view(*scores.shape[:2], -1, keys - start, keys).add_(future)
     return torch.softmax(scores, -1)
 
 

@@ -27,20 +27,24 @@ class _Logits:
     """
 
     def __init__(self, head: Tensor) -> None:
-        self._parts = head.split(VOCABULARY)  # [VOCABULARY, d] each, but for the last
         self.wide = torch.empty(CHUNK, head.shape[0], dtype=torch.float32, device=head.device)
+        # By parts of the vocabulary: the head, [VOCABULARY, d], and the columns of wide that are its logits.
+        parts, columns = torch.split(head, VOCABULARY), torch.split(self.wide, VOCABULARY, dim=1)
+        self._parts = list(zip(parts, columns, strict=True))
 
     def of(self, hidden: Tensor) -> Tensor:
         """[c, d] -> [c, v], a view of ``wide``."""
-        rows = torch.nn.functional.pad(hidden, (0, 0, 0, CHUNK - len(hidden))).to(self._parts[0].dtype)
-        for logits, part in zip(self.wide.split(VOCABULARY, 1), self._parts, strict=True):
-            logits.copy_(rows @ part.T)
+        rows = torch.nn.functional.pad(hidden, (0, 0, 0, CHUNK - len(hidden)))
+        for part, logits in self._parts:
+            logits.copy_(rows.to(part.dtype) @ part.T)
         return self.wide[: len(hidden)]
 
     def back(self, count: int) -> Tensor:
         """The first rows of what ``wide`` holds now, times the head: [count, d], float32."""
-        pairs = zip(self.wide.split(VOCABULARY, 1), self._parts, strict=True)
-        return sum((grad.to(part.dtype) @ part).float() for grad, part in pairs)[:count]  # type: ignore[index]
+        total = torch.zeros(CHUNK, self._parts[0][0].shape[1], dtype=torch.float32, device=self.wide.device)
+        for part, gradient in self._parts:
+            total += gradient.to(part.dtype) @ part
+        return total[:count]
 
 
 class _HeadLoss(torch.autograd.Function):

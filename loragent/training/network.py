@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import TrainingRow
 from ..model import LoadedModel, twin_of
@@ -36,8 +35,8 @@ class Network:
         split = Split(twin.get_decoder(), settings.layers)
         self._head = lower(twin, settings.layers)  # [v, d]
         self._layers = twin.get_decoder().layers[-settings.layers :]
-        lean = streamline(self._adapted, self._layers, self._head.dtype)
-        self._kept = KEPT_BYTES // _token_bytes(twin.config, self._head.dtype) if lean else 0
+        lean = streamline(twin.get_decoder(), self._layers, self._head.dtype)
+        self._kept = KEPT_BYTES // _token_bytes(self._layers[0], self._head.dtype) if lean else 0
         twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)
 
@@ -87,6 +86,8 @@ class Network:
         return hidden[row, at - 1], targets
 
 
-def _token_bytes(config: Any, dtype: torch.dtype) -> int:
-    """What a streamlined layer keeps of a token: about six vectors of the model's width, and two of the MLP's."""
-    return int(dtype.itemsize * (6 * config.hidden_size + 2 * config.intermediate_size))
+def _token_bytes(layer: nn.Module, dtype: torch.dtype) -> int:
+    """What a streamlined layer keeps of a token: about what its projections give, and three vectors of its width."""
+    linear = [m for name, m in layer.named_modules() if isinstance(m, nn.Linear) and "lora_" not in name]
+    shapes = [module.weight.shape for module in linear]  # (out, in); what A gives is small beside it
+    return dtype.itemsize * (sum(out for out, _ in shapes) + 3 * shapes[0][1])

@@ -15,30 +15,50 @@ from .fused import CausalAttention, GatedMlp, LoraLinear, RmsNorm
 
 ATTENTION = "loragent_math"
 MLP = ("gate_proj", "up_proj", "down_proj")
+TOLERANCE = 0.03  # by which two forms may differ in bfloat16; other activations differ by a tenth and more
 
 
-def streamline(adapted: Any, trained: Any, compute: torch.dtype) -> bool:
+def streamline(decoder: Any, trained: Any, compute: torch.dtype) -> bool:
     """Give the modules of a twin their lean forward pass, in place; PEFT still owns the adapters' parameters.
 
     Layers with dropout or with another variant than plain LoRA keep PEFT's own.
 
     Args:
-        adapted: PEFT's model.
-        trained: its decoder layers that have adapters.
+        decoder: the twin's, with adapters.
+        trained: its layers that have adapters.
         compute: dtype of the activations in them.
 
     Returns:
-        True if every part of the trained layers keeps few activations, so that none need be recomputed whole.
+        True if all of every trained layer is lean, so that what it keeps can be told from its shape.
     """
-    for module in trained.modules():
-        if isinstance(module, Adapted) and _is_plain(module):
-            _replace(module, _linear)
-            module._loragent_compute = compute
-    lean = [_try(module, form) for module in trained.modules() if (form := _form_of(module)) is not None]
-    device = next(adapted.parameters()).device
-    if device.type == "cpu":
-        adapted.config._attn_implementation = ATTENTION  # the twin's own copy of the configuration
-    return len(lean) >= 3 * len(trained) and all(lean)  # two norms and an MLP a layer
+    linear = [module for module in trained.modules() if isinstance(module, Adapted)]
+    for module in filter(_is_plain, linear):
+        _replace(module, _linear)
+        module._loragent_compute = compute
+    forms = [(module, form) for module in trained.modules() if (form := _form_of(module)) is not None]
+    lean = [_try(module, form) for module, form in forms]
+    if next(decoder.parameters()).device.type == "cpu" and not getattr(decoder.config, "attention_dropout", 0.0):
+        _try_attention(decoder, compute)
+    mlps = sum(form is _gated_mlp for _, form in forms)
+    return mlps == len(trained) and all(lean) and all(map(_is_plain, linear))
+
+
+@torch.no_grad()
+def _try_attention(decoder: Any, compute: torch.dtype) -> None:
+    """Use :class:`CausalAttention` if the decoder says the same with it."""
+    config = decoder.config  # the twin's own copy
+    probe = torch.arange(1, 9)[None]
+    found = []
+    usual = config._attn_implementation
+    for name in (usual, ATTENTION):
+        config._attn_implementation = name
+        try:
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=compute == torch.bfloat16):
+                found.append(decoder(input_ids=probe, use_cache=False).last_hidden_state.float())
+        except RuntimeError:  # another shape of values than of queries, say
+            break
+    if len(found) < 2 or (found[0] - found[1]).norm() > TOLERANCE * found[0].norm():
+        config._attn_implementation = usual
 
 
 def _form_of(module: Any) -> Callable[..., Tensor] | None:
@@ -59,7 +79,7 @@ def _try(module: Any, form: Callable[..., Tensor]) -> bool:
     probe = torch.linspace(-2, 2, 4 * width, device=like.device).view(1, 4, width).to(like.dtype)
     with torch.autocast(like.device.type, enabled=False):
         expected, found = module(probe).float(), form(module, probe).float()
-    if not torch.allclose(expected, found, atol=2e-2 * float(expected.abs().max()), rtol=2e-2):
+    if (expected - found).norm() > TOLERANCE * expected.norm():
         return False
     _replace(module, form)
     return True
@@ -106,6 +126,8 @@ def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
 ) -> tuple[Tensor, None]:
     """transformers' attention interface; no mask is needed: rows are padded behind, and causality keeps that out."""
+    # Rotation in float32 widens queries and keys.
+    query, key = query.to(value.dtype), key.to(value.dtype)
     mixed: Tensor = CausalAttention.apply(query, key, value, scaling)  # type: ignore[no-untyped-call]
     return mixed.transpose(1, 2), None
 

@@ -123,3 +123,18 @@ def test_rows_that_begin_alike_are_read_once(
     assert [tokens for _, tokens in read if tokens > 1].count(longest) == 2  # once a stack
     assert sum(rows * tokens for rows, tokens in read if tokens > 1) < 2 * longest + 150
     assert together[3].token_ids == base.generate([other])[0].token_ids
+
+
+def test_a_row_shares_with_one_that_moved_into_another_slot(base: la.Base, plugins: list[Path]) -> None:
+    """The first row ends at once, so the last one takes its slot; a third then begins like that one."""
+    talk = la.GenerationRequest(LONG * 3, [plugins[0]], min_tokens=60, max_tokens=60)
+    short = la.GenerationRequest("a", max_tokens=1)
+    late = la.GenerationRequest(LONG * 3, [plugins[0]], max_tokens=8)
+    alone = [base.generate([request])[0].token_ids for request in (talk, late)]
+    stream = base.stream(talk)
+    base.generate([short])
+    next(stream)
+    third = base.generate([late])[0]
+    *_, reply = stream
+    assert isinstance(reply, la.Reply)
+    assert [reply.token_ids, third.token_ids] == alone

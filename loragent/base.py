@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 from .core import GenerationRequest, Reply, RowScore, Teacher, TrainingRow, Use
 from .engine import Engine
 from .engine import Sequence as Row
-from .model import ChatTemplate, LoadedModel, home, load_model
-from .plugin import Library, Shapes
+from .model import ChatTemplate, LoadedModel, compute, home, load_model
+from .plugin import Library, Plugin, Shapes, load_weights
 from .training import Fitted, Step, TrainSettings, fit
 
 
@@ -26,8 +25,7 @@ class Base:
     def __init__(self, loaded: LoadedModel, library: Library) -> None:
         self._loaded = loaded
         self.library = library
-        self._compute = threading.Lock()
-        self._engine = Engine(loaded, library.resolve, self._compute)
+        self._engine = Engine(loaded, library.resolve)
 
     @classmethod
     def load(
@@ -51,7 +49,7 @@ class Base:
         Raises:
             BaseModelError: it can't be found, fetched, verified or loaded.
         """
-        loaded = load_model(source, device, dtype, download=download)
+        loaded = compute(lambda: load_model(source, device, dtype, download=download))
         known = library if isinstance(library, Library) else Library(library or home() / "plugins")
         return cls(loaded, known)
 
@@ -148,18 +146,20 @@ class Base:
         settings: TrainSettings,
         workdir: Path,
         *,
+        start: Plugin | None = None,
         data_sha256: str = "",
         resume: bool = False,
         on_step: Callable[[Step], None] | None = None,
     ) -> Fitted:
         """Train a plugin on rows; see :func:`loragent.training.fit`. The base goes on answering meanwhile."""
+        weights = load_weights(start.path, self.shapes, start.manifest) if start else None
         return fit(
             self._loaded,
             rows,
             settings,
             workdir,
-            compute=self._compute,
-            data_sha256=data_sha256,
+            start=weights,
+            data_sha256=f"{data_sha256}{start.key if start else ''}",
             resume=resume,
             on_step=on_step,
         )

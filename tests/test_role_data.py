@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,28 @@ def test_hand_overs_go_to_colleagues(name: str) -> None:
     assert {c.name for c in calls} == {"hand_over"}
     assert {c.arguments["to"] for c in calls} == set(NAMES) - {name}
     assert all(set(c.arguments) == {"to", "about"} for c in calls)
+
+
+def test_the_starters_dialogues_are_what_its_program_composes(tmp_path: Path) -> None:
+    starter = ROLES / "starter"
+    for part in ("generate.py", "values.py", "words.json"):
+        shutil.copy(starter / part, tmp_path / part)
+    shutil.copytree(starter / "domains", tmp_path / "domains")
+    subprocess.run([sys.executable, str(tmp_path / "generate.py")], check=True, capture_output=True)
+    for name in ("train.jsonl", "eval.jsonl"):
+        assert (tmp_path / name).read_bytes() == (starter / name).read_bytes()
+
+
+def test_the_starters_calls_hold_only_what_was_said() -> None:
+    examples = read_examples(ROLES / "starter" / "train.jsonl")
+    assert len({e.raw["domain"] for e in examples}) == 24
+    assert not scan_file(ROLES / "starter" / "train.jsonl").duplicates
+    for example in examples:
+        said = [m.content.lower() for m in example.messages if m.role == "user"]
+        codes = [v for m in example.messages for c in m.tool_calls for v in c.arguments.values() if _is_code(v)]
+        assert all(any(code.lower() in text for text in said) for code in codes)
+        assert "{" not in "".join(m.content for m in example.messages if m.role == "assistant")
+
+
+def _is_code(value: object) -> bool:
+    return isinstance(value, str) and value.replace(" ", "").isalnum() and any(c.isdigit() for c in value[2:])

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..base import Base
 from ..core import DataError, Use
-from ..role import Condition, DialogueCurriculum, Scores, evaluate
+from ..role import Condition, DialogueCurriculum, Scores, evaluate, shipped_starter, starting_point
 from ..training import Example, Fitted, TrainSettings, plot_loss, read_examples
 from ..training.precision import fast_bfloat16
 from .console import err, out, plain, print_json, scores_table, table, training_bar
+from .measure import Resident, machine
 
 CURVE = (20, 70, 200, 10_000)
 
@@ -70,7 +65,9 @@ class _Bench:
         files = [
             (data / f).read_bytes() for f in ("roles.json", "small_train.jsonl", "small_test.jsonl", "train.jsonl")
         ]
-        key = hashlib.sha256(b"".join(files) + f"{settings.digest()} {held_out}".encode()).hexdigest()[:16]
+        starter = shipped_starter() if settings.start == "auto" else None
+        taken_with = f"{settings.digest()} {held_out} {starter.key if starter else ''}"
+        key = hashlib.sha256(b"".join(files) + taken_with.encode()).hexdigest()[:16]
         if known and known.get("key") != key:
             raise DataError(self._file, "was taken with other settings or data", "choose another --out, or remove it")
         self.results: dict[str, Any] = {"key": key, "groups": {}, "curve": {}, **known}
@@ -199,9 +196,15 @@ class _Bench:
         base.score(rows[:1])  # touches every weight, so that reading them is not counted as growth
         err.print(f"{group}: training on {len(examples)} dialogues")
         workdir = self._folder / group / tag
-        with training_bar() as bar, _Resident() as memory:
+        with training_bar() as bar, Resident() as memory:
             fitted = base.fit(
-                rows, self._settings, workdir, data_sha256=curriculum.data_sha256, resume=True, on_step=bar
+                rows,
+                self._settings,
+                workdir,
+                start=starting_point(base, self._settings),
+                data_sha256=curriculum.data_sha256,
+                resume=True,
+                on_step=bar,
             )
         plot_loss(workdir / "metrics.jsonl", workdir / "loss.png")
         return fitted, memory.growth
@@ -214,39 +217,6 @@ class _Bench:
         temporary = self._file.with_suffix(".new")
         temporary.write_text(json.dumps(self.results, indent=1) + "\n")
         temporary.replace(self._file)
-
-
-class _Resident:
-    """Peak growth of the process's resident memory, sampled ten times a second (Linux; 0 elsewhere)."""
-
-    def __enter__(self) -> _Resident:
-        self._before = self._peak = _resident()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    @property
-    def growth(self) -> int:
-        return self._peak - self._before
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.1):
-            self._peak = max(self._peak, _resident())
-
-
-def _resident() -> int:
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
-
-
-def machine() -> str:
-    """What the numbers were taken on."""
-    return f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
 
 
 def _left_out(train: Sequence[Example], small: Sequence[Example]) -> list[Example]:

@@ -53,12 +53,13 @@ def open_agent(base: Base, name: str) -> Agent:
 
 
 def open_house(base: Base) -> list[Agent]:
-    """Every trained role under ``./roles``, in the order of their names.
+    """Every trained role under ``./roles``, in the order of their names; skills are no agents.
 
     Raises:
         RoleError: there is none.
     """
     folders = [p for p in sorted(ROLES.glob("*")) if (p / "plugin" / "pointer.json").is_file()]
+    folders = [folder for folder in folders if load_role(folder).kind == "role"]
     if not folders:
         raise RoleError("there is no trained role under ./roles", "name an agent, or run it where roles are")
     return [open_agent(base, str(folder)) for folder in folders]

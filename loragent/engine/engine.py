@@ -5,13 +5,15 @@ from __future__ import annotations
 import atexit
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Sequence as Rows
+from functools import partial
+from typing import TypeVar
 
 import torch
 
 from ..core import ContextOverflow, GenerationError, GenerationRequest, Mounted, RowScore, Teacher, TrainingRow, Use
-from ..model import LoadedModel
+from ..model import LoadedModel, compute
 from ..plugin import Plugin
 from .lora import Mount
 from .runner import Runner
@@ -19,6 +21,7 @@ from .sampler import sample
 from .sequence import Sequence, Shared
 from .slots import Slots
 
+T = TypeVar("T")
 MAX_ROWS = 32
 MIN_SHARED = 16  # tokens that are worth copying from another row
 PREFILL_TOKENS = 4096  # padded tokens that one prefill step reads at most, unless one prompt is longer
@@ -31,15 +34,11 @@ class Engine:
     Args:
         loaded: the shared base.
         resolve: finds a plugin by what a stack entry names.
-        compute: held during each step; training holds it during each micro-step, so that two teams of
-            worker threads never fight for the cores.
         max_rows: rows that decode together.
     """
 
-    def __init__(
-        self, loaded: LoadedModel, resolve: Callable[[str], Plugin], compute: threading.Lock, max_rows: int = MAX_ROWS
-    ) -> None:
-        self._loaded, self._resolve, self._compute, self._max_rows = loaded, resolve, compute, max_rows
+    def __init__(self, loaded: LoadedModel, resolve: Callable[[str], Plugin], max_rows: int = MAX_ROWS) -> None:
+        self._loaded, self._resolve, self._max_rows = loaded, resolve, max_rows
         self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, loaded.device, loaded.dtype)
         self._runner = Runner(loaded, max_rows)
         self._waiting: deque[Sequence] = deque()
@@ -82,29 +81,37 @@ class Engine:
         return Sequence(request, prompt, stack, tuple(m for _, m in entries), self._loaded.template)
 
     def score(self, rows: Rows[TrainingRow], stack: Rows[Use] = ()) -> list[RowScore]:
-        """Likelihood of the masked tokens of rows under a stack; on the caller's thread, between steps."""
-        scores = []
-        for row, logits in self._each_at_targets(rows, stack):
+        """Likelihood of the masked tokens of rows under a stack; computed between steps."""
+
+        def measure(row: TrainingRow, logits: torch.Tensor) -> RowScore:
             targets = torch.tensor([t for t, on in zip(row.ids[1:], row.mask[1:], strict=True) if on]).to(logits.device)
             nll = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
-            scores.append(RowScore(float(nll), len(targets), int((logits.argmax(-1) == targets).sum())))
-        return scores
+            return RowScore(float(nll), len(targets), int((logits.argmax(-1) == targets).sum()))
+
+        return self._each_at_targets(rows, stack, measure)
 
     def teach(self, rows: Rows[TrainingRow], stack: Rows[Use] = (), top: int = 32) -> list[Teacher]:
         """The distribution at the masked tokens of rows, cut to the ``top`` likeliest and renormalised."""
-        teachers = []
-        for _, logits in self._each_at_targets(rows, stack):
+
+        def keep(row: TrainingRow, logits: torch.Tensor) -> Teacher:
+            del row
             best = torch.softmax(logits, -1).topk(top)
             mass = best.values / best.values.sum(-1, keepdim=True)
-            teachers.append(Teacher(tuple(map(tuple, best.indices.tolist())), tuple(map(tuple, mass.tolist()))))
-        return teachers
+            return Teacher(tuple(map(tuple, best.indices.tolist())), tuple(map(tuple, mass.tolist())))
 
-    def _each_at_targets(self, rows: Rows[TrainingRow], stack: Rows[Use]) -> Iterator[tuple[TrainingRow, torch.Tensor]]:
+        return self._each_at_targets(rows, stack, keep)
+
+    def _each_at_targets(
+        self, rows: Rows[TrainingRow], stack: Rows[Use], reduce: Callable[[TrainingRow, torch.Tensor], T]
+    ) -> list[T]:
+        """What becomes of the logits [targets, vocabulary] of each row, row by row, between steps."""
         mounts = tuple(self._mount(use)[0] for use in stack)
-        for row in rows:
-            with self._compute, torch.inference_mode():
-                logits = self._runner.at_targets([row], mounts)
-            yield row, logits
+
+        @torch.inference_mode()
+        def read(row: TrainingRow) -> T:
+            return reduce(row, self._runner.at_targets([row], mounts))
+
+        return [compute(partial(read, row)) for row in rows]
 
     def close(self) -> None:
         """Stop the thread; rows in flight end as cancelled."""
@@ -122,15 +129,25 @@ class Engine:
 
     # -- the engine's thread -----------------------------------------------------------------------
 
-    @torch.inference_mode()
     def _serve(self) -> None:
         while self._work_to_do():
-            rows = self._admit()
-            with self._compute:
-                self._step(rows)
-            self._retire()
+            try:
+                compute(self._turn)
+            except Exception as error:  # Python goes down, or the fault is ours: nobody must wait for ever
+                self._drop(_failure(error))
         for row in (*self._running, *self._waiting):
             row.end("cancelled")
+
+    def _drop(self, error: GenerationError) -> None:
+        for row in (*self._running, *self._waiting):
+            row.fail(error)
+        self._running.clear()
+        self._waiting.clear()
+
+    @torch.inference_mode()
+    def _turn(self) -> None:
+        self._step(self._admit())
+        self._retire()
 
     def _work_to_do(self) -> bool:
         with self._wake:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 import torch
 
 from ..core import PluginRefused
+from ..model import compute
 from ..plugin import LoraPair, LoraWeights, Plugin, Shapes, load_weights
 
 
@@ -46,7 +47,7 @@ class Slots:
             if key in self._resident:
                 self._resident.move_to_end(key)
                 return self._resident[key]
-        weights = self._place(load_weights(plugin.path, self._shapes, plugin.manifest))
+        weights = compute(lambda: self._place(load_weights(plugin.path, self._shapes, plugin.manifest)))
         with self._lock:
             self._resident[key] = weights
             while len(self._resident) > 1 and sum(w.nbytes for w in self._resident.values()) > self._budget:

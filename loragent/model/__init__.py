@@ -1,5 +1,6 @@
 """The shared weights: resolve, fetch once, load, fingerprint, and the chat template."""
 
+from .compute import compute
 from .default import NAME, default_folder, ensure_default
 from .fingerprint import fingerprint_folder
 from .home import home
@@ -13,6 +14,7 @@ __all__ = [
     "Encoded",
     "LoadedModel",
     "Piece",
+    "compute",
     "default_folder",
     "ensure_default",
     "fingerprint_folder",

@@ -4,6 +4,7 @@ from .curriculum import DialogueCurriculum, PromptCurriculum
 from .evaluate import Condition, Sample, Scores, evaluate
 from .scoring import MATCH, TurnScore, nearest_reply, normalise, score_turn, similarity
 from .spec import RoleSpec, load_role, write_role
+from .starter import shipped_starter, starting_point
 from .train import Report, train_role
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "nearest_reply",
     "normalise",
     "score_turn",
+    "shipped_starter",
     "similarity",
+    "starting_point",
     "train_role",
     "write_role",
 ]

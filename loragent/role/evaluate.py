@@ -11,7 +11,7 @@ from ..core import GenerationRequest, Message, TrainingRow, Use
 from ..training import Example
 from .scoring import TurnScore, score_turn
 
-MAX_TOKENS = 96  # of a generated turn; role answers and calls are shorter
+MAX_TOKENS = 160  # of a generated turn; role answers and calls are shorter
 TIMED = 5  # fresh conversations that the time to first token is taken from
 
 SystemPrompt = str | Callable[[Example], str] | None

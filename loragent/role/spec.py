@@ -1,7 +1,7 @@
 """A role on disk.
 
 roles/concierge/
-  role.toml         name, persona, prompt (the long policy that the plugin replaces), [training]
+  role.toml         name, persona, prompt (the long policy that the plugin replaces), kind (role or skill), [training]
   train.jsonl       dialogues
   eval.jsonl        dialogues that are never trained on
   plugin/           the shelf of published versions
@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..core import RoleError
 from ..plugin import Shelf, check_name
@@ -34,6 +34,7 @@ class RoleSpec:
         persona: the role in one line; the short prompt.
         prompt: the long policy prompt, kept as the yardstick.
         training: settings that differ from the defaults.
+        kind: "role", or "skill" for what is no agent of its own.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class RoleSpec:
     persona: str = ""
     prompt: str = ""
     training: dict[str, Any] = field(default_factory=dict)
+    kind: Literal["role", "skill"] = "role"
 
     @property
     def train_file(self) -> Path:
@@ -76,7 +78,7 @@ def load_role(folder: str | Path) -> RoleSpec:
         raise RoleError(f"{place} has no {FILE}", "write one with name, persona and prompt") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RoleError(f"{path} can't be read ({error})", "mend it") from error
-    known = {"name", "persona", "prompt", "training"}
+    known = {"name", "persona", "prompt", "training", "kind"}
     if unknown := table.keys() - known:
         raise RoleError(
             f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(sorted(known))}"
@@ -84,8 +86,11 @@ def load_role(folder: str | Path) -> RoleSpec:
     for key, kind in (("name", str), ("persona", str), ("prompt", str), ("training", dict)):
         if not isinstance(table.get(key, kind()), kind):
             raise RoleError(f"{path}: {key} is a {type(table[key]).__name__}", f"write a {_KINDS[kind]}")
+    kind = table.get("kind", "role")
+    if kind not in ("role", "skill"):
+        raise RoleError(f"{path}: kind is {kind!r}", 'write "role" or "skill"')
     name = check_name(str(table.get("name", place.resolve().name)))
-    return RoleSpec(place, name, table.get("persona", ""), table.get("prompt", ""), table.get("training", {}))
+    return RoleSpec(place, name, table.get("persona", ""), table.get("prompt", ""), table.get("training", {}), kind)
 
 
 def write_role(folder: Path, name: str, persona: str = "", prompt: str = "") -> RoleSpec:

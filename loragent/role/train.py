@@ -16,6 +16,7 @@ from .curriculum import DialogueCurriculum, PromptCurriculum
 from .evaluate import Condition, Scores, evaluate
 from .make import role_folder
 from .spec import RoleSpec
+from .starter import starting_point
 
 FEW_ROWS = 20
 SAMPLES = 6
@@ -99,8 +100,9 @@ def _train(
     examples, held = read_examples(spec.train_file), read_examples(spec.eval_file)
     curriculum = _curriculum(base, spec, chosen, examples)
     rows, digest = curriculum.rows(), curriculum.data_sha256
+    start = starting_point(base, chosen)
     before = evaluate(base, held, Condition("no prompt"))
-    fitted = base.fit(rows, chosen, workdir, data_sha256=digest, resume=resume, on_step=on_step)
+    fitted = base.fit(rows, chosen, workdir, start=start, data_sha256=digest, resume=resume, on_step=on_step)
     after = evaluate(base, held, Condition("plugin", (Use(fitted.folder),)))
     samples = _samples(before, after)
     incumbent = spec.shelf.get() if spec.shelf.exists() else None
@@ -111,9 +113,9 @@ def _train(
     if published:
         manifest = Manifest(
             name=spec.name,
-            kind="role",
+            kind=spec.kind,
             base=base.fingerprint,
-            parents=(str(incumbent),) if incumbent else (),
+            parents=tuple(dict.fromkeys(str(parent) for parent in (start, incumbent) if parent is not None)),
             data_sha256=digest,
             settings=chosen.model_dump(),
             before=before.numbers(),

@@ -1,20 +1,18 @@
 """Faster, leaner forms of what a trained decoder layer does; the same numbers up to rounding.
 
 Each is one autograd function that keeps the few tensors which are dear to compute again (the inputs of the
-products, and what the products gave) and computes the cheap ones (activations, norms, softmax, adapters' inner
-products) a second time in the backward pass. Frozen weights are cast when they are used; autograd casts the adapters'
-gradients back to float32.
+products, and what the products gave) and computes the cheap ones (activations, norms, softmax) a second time in the
+backward pass. Frozen weights are cast when they are used; autograd casts the adapters' gradients back to float32.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-BLOCK = 256  # queries of attention at a time
 
 
 class Projection(NamedTuple):
@@ -34,15 +32,31 @@ class Projection(NamedTuple):
         bias = None if self.bias is None else self.bias.to(dtype)
         return Projection(self.weight.to(dtype), bias, self.a.to(dtype), self.b.to(dtype), self.scaling)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[n, in] -> [n, out]."""
-        return F.linear(x, self.weight, self.bias).addmm_(x @ self.a.T, self.b.T, alpha=self.scaling)
 
-    def backward(self, x: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradients of x [n, in], A and B, from that of y [n, out]."""
-        inner = (grad @ self.b).mul_(self.scaling)  # [n, r]
-        grad_b = (grad.T @ (x @ self.a.T)).mul_(self.scaling)
-        return (grad @ self.weight).addmm_(inner, self.a), inner.T @ x, grad_b
+class Fan:
+    """Projections that read the same input, so that their A's are one product: R is the sum of their ranks."""
+
+    def __init__(self, projections: Sequence[Projection], dtype: torch.dtype) -> None:
+        self._all = [p.at(dtype) for p in projections]
+        self._ranks = [len(p.a) for p in projections]
+        self._a = self._all[0].a if len(self._all) == 1 else torch.cat([p.a for p in self._all])  # [R, in]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """x: [n, in] -> what the A's give, [n, R], which the backward pass asks for; and each y, [n, out]."""
+        inner = x @ self._a.T
+        each = zip(self._all, torch.split(inner, self._ranks, 1), strict=True)
+        return inner, [F.linear(x, p.weight, p.bias).addmm_(u, p.b.T, alpha=p.scaling) for p, u in each]
+
+    def backward(self, x: Tensor, inner: Tensor, grads: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Gradients of x [n, in], and of A and B of each projection, from those of each y [n, out]."""
+        back = torch.cat([(g @ p.b).mul_(p.scaling) for p, g in zip(self._all, grads, strict=True)], 1)  # [n, R]
+        grad_x = grads[0] @ self._all[0].weight
+        for p, g in zip(self._all[1:], grads[1:], strict=True):
+            grad_x.addmm_(g, p.weight)
+        grad_a = torch.split(back.T @ x, self._ranks)
+        parts = zip(self._all, grads, torch.split(inner, self._ranks, 1), strict=True)
+        grad_b = [(g.T @ u).mul_(p.scaling) for p, g, u in parts]
+        return grad_x.addmm_(back, self._a), [t for pair in zip(grad_a, grad_b, strict=True) for t in pair]
 
 
 class LoraLinear(torch.autograd.Function):
@@ -53,125 +67,83 @@ class LoraLinear(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float
     ) -> Tensor:
         """x: [..., in] -> [..., out]."""
-        ctx.save_for_backward(x, weight, a, b)
+        inner, (y,) = Fan([Projection(weight, bias, a, b, scaling)], x.dtype).forward(rows_of(x))
+        ctx.save_for_backward(x, inner, weight, a, b)
         ctx.scaling = scaling
-        y = Projection(weight, bias, a, b, scaling).at(x.dtype).forward(_rows(x))
         return y.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b = ctx.saved_tensors
-        projection = Projection(weight, None, a, b, ctx.scaling).at(x.dtype)
-        grad_x, grad_a, grad_b = projection.backward(_rows(x), _rows(grads[0]).to(x.dtype))
+        x, inner, weight, a, b = ctx.saved_tensors
+        fan = Fan([Projection(weight, None, a, b, ctx.scaling)], x.dtype)
+        grad_x, (grad_a, grad_b) = fan.backward(rows_of(x), inner, [rows_of(grads[0]).to(x.dtype)])
         return grad_x.view(x.shape), None, None, grad_a, grad_b, None
 
 
-class GatedMlp(torch.autograd.Function):
-    """``down(silu(gate(x)) * up(x))``; gradients for x and the adapters. Keeps x and what gate and up gave."""
+class Norm(NamedTuple):
+    """``w * x / rms(x)`` with the root mean square in float32 (Zhang & Sennrich 2019, eq. 4); w [d] is frozen."""
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, scalings: tuple[float, float, float], *tensors: Tensor | None) -> Tensor:
-        """x: [..., d] -> [..., d]; tensors: weight, bias, A and B of gate, up and down, in that order."""
-        gate, up, down = (p.at(x.dtype) for p in _projections(tensors, scalings))
-        rows = _rows(x)
-        gated, upped = gate.forward(rows), up.forward(rows)
-        ctx.save_for_backward(x, gated, upped, *tensors)
-        ctx.scalings = scalings
-        return down.forward(F.silu(gated).mul_(upped)).view(x.shape)
+    weight: Tensor
+    epsilon: float
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, gated, upped, *tensors = ctx.saved_tensors
-        gate, up, down = (p.at(x.dtype) for p in _projections(tensors, ctx.scalings))
-        rows = _rows(x)
-        opened = F.silu(gated)
-        grad, down_a, down_b = down.backward(opened * upped, _rows(grads[0]).to(x.dtype))
-        grad_x, up_a, up_b = up.backward(rows, opened.mul_(grad))
-        through = torch.ops.aten.silu_backward(grad.mul_(upped), gated)
-        more, gate_a, gate_b = gate.backward(rows, through)
-        adapters = (None, None, gate_a, gate_b, None, None, up_a, up_b, None, None, down_a, down_b)
-        return grad_x.add_(more).view(x.shape), None, *adapters
-
-
-class RmsNorm(torch.autograd.Function):
-    """``w * x / rms(x)`` with the root mean square in float32 (Zhang & Sennrich 2019, eq. 4); a gradient for x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, epsilon: float) -> Tensor:
-        """x: [..., d]; weight: [d]."""
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x: [n, d] -> the same shape, and ``1 / rms(x)``, [n, 1], which the backward pass asks for."""
         wide = x.float()
-        scale = wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()
-        ctx.save_for_backward(x, weight, scale)
-        return (wide * scale).to(x.dtype).mul_(weight)
+        scale = wide.square().mean(-1, keepdim=True).add_(self.epsilon).rsqrt_()
+        return self.again(x, scale), scale
 
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
-        x, weight, scale = ctx.saved_tensors
+    def again(self, x: Tensor, scale: Tensor) -> Tensor:
+        """What :meth:`forward` gave."""
+        return (x.float() * scale).to(x.dtype).mul_(self.weight)
+
+    def backward(self, x: Tensor, scale: Tensor, grad: Tensor) -> Tensor:
+        """The gradient of x, from that of y."""
         unit = x.float() * scale
-        grad = (grads[0] * weight).float()
-        return grad.sub_(unit * (grad * unit).mean(-1, keepdim=True)).mul_(scale).to(x.dtype), None, None
+        wide = (grad * self.weight).float()
+        return wide.sub_(unit * (wide * unit).mean(-1, keepdim=True)).mul_(scale).to(x.dtype)
 
 
-class CausalAttention(torch.autograd.Function):
-    """Softmax attention as plain products: half the time of torch's fused CPU kernel at these lengths.
+class GatedMlp(torch.autograd.Function):
+    """``down(silu(gate(n)) * up(n))``, n being the norm of x; gradients for x and the adapters.
 
-    Keeps queries, keys and values, and computes the weights again. Queries are taken in blocks, each with the keys up
-    to its end, so that the upper half of the matrix is mostly neither computed nor held. Query heads that share a key
-    head are one long block, so that keys are never repeated.
+    Keeps x and what gate and up gave.
     """
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        """query: [rows, heads, tokens, width]; key, value: [rows, kv_heads, tokens, width] -> like query."""
-        ctx.save_for_backward(query, key, value)
-        ctx.scaling = scaling
-        mixed = torch.empty_like(query)
-        for block in _blocks(query):
-            mine = _grouped(query[:, :, block], key)
-            weights = _weights(mine, key[:, :, : block.stop], block.start, scaling)
-            mixed[:, :, block] = (weights @ value[:, :, : block.stop]).view(query[:, :, block].shape)
-        return mixed
+    def forward(ctx: Any, x: Tensor, norm: Norm, scalings: tuple[float, ...], *tensors: Tensor | None) -> Tensor:
+        """x: [..., d] -> [..., d]; tensors: weight, bias, A and B of gate, up and down, in that order."""
+        *wide, down = projections(tensors, scalings)
+        normed, scale = norm.forward(rows_of(x))
+        inner, (gated, upped) = Fan(wide, x.dtype).forward(normed)
+        narrow, (y,) = Fan([down], x.dtype).forward(F.silu(gated).mul_(upped))
+        ctx.save_for_backward(x, scale, inner, gated, upped, narrow, *tensors)
+        ctx.norm, ctx.scalings = norm, scalings
+        return y.view(x.shape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        query, key, value = ctx.saved_tensors
-        grad_query, grad_key, grad_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        for block in _blocks(query):
-            keys, values = key[:, :, : block.stop], value[:, :, : block.stop]
-            mine, grad = _grouped(query[:, :, block], key), _grouped(grads[0][:, :, block], key)
-            weights = _weights(mine, keys, block.start, ctx.scaling)
-            grad_value[:, :, : block.stop] += weights.transpose(-1, -2) @ grad
-            along = grad @ values.transpose(-1, -2)
-            scores = torch.ops.aten._softmax_backward_data(along, weights, -1, weights.dtype).mul_(ctx.scaling)
-            grad_key[:, :, : block.stop] += scores.transpose(-1, -2) @ mine
-            grad_query[:, :, block] = (scores @ keys).view(query[:, :, block].shape)
-        return grad_query, grad_key, grad_value, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, scale, inner, gated, upped, narrow, *tensors = ctx.saved_tensors
+        *wide, down = projections(tensors, ctx.scalings)
+        opened = F.silu(gated)
+        grad, of_down = Fan([down], x.dtype).backward(opened * upped, narrow, [rows_of(grads[0]).to(x.dtype)])
+        of_gate = torch.ops.aten.silu_backward(grad * upped, gated)
+        normed = ctx.norm.again(rows_of(x), scale)
+        grad, of_wide = Fan(wide, x.dtype).backward(normed, inner, [of_gate, opened.mul_(grad)])
+        grad_x = ctx.norm.backward(rows_of(x), scale, grad)
+        return grad_x.view(x.shape), None, None, *adapters_only([*of_wide, *of_down])
 
 
-def _blocks(query: Tensor) -> list[slice]:
-    tokens = query.shape[2]
-    return [slice(at, min(at + BLOCK, tokens)) for at in range(0, tokens, BLOCK)]
-
-
-def _grouped(query: Tensor, key: Tensor) -> Tensor:
-    """[rows, heads, tokens, width] -> [rows, kv_heads, heads / kv_heads * tokens, width]."""
-    return query.reshape(query.shape[0], key.shape[1], -1, query.shape[-1])
-
-
-def _weights(grouped: Tensor, key: Tensor, start: int, scaling: float) -> Tensor:
-    """Causal attention weights of the queries from ``start`` on, [rows, kv_heads, heads / kv_heads * queries, keys]."""
-    keys = key.shape[2]
-    scores = (grouped @ key.transpose(-1, -2)).mul_(scaling)
-    future = torch.full((keys - start, keys), -torch.inf, dtype=scores.dtype, device=scores.device).triu_(start + 1)
-    scores.view(*scores.shape[:2], -1, keys - start, keys).add_(future)
-    return torch.softmax(scores, -1)
-
-
-def _rows(x: Tensor) -> Tensor:
+def rows_of(x: Tensor) -> Tensor:
     """[..., d] -> [n, d]."""
     return x.reshape(-1, x.shape[-1])
 
 
-def _projections(tensors: Any, scalings: tuple[float, float, float]) -> list[Projection]:
+def projections(tensors: Sequence[Any], scalings: Sequence[float]) -> list[Projection]:
+    """From a flat list of weight, bias, A and B, projection after projection."""
     weights, biases, a, b = (tensors[n::4] for n in range(4))
     return [Projection(*parts) for parts in zip(weights, biases, a, b, scalings, strict=True)]
+
+
+def adapters_only(grads: Sequence[Tensor]) -> list[Tensor | None]:
+    """Gradients of A and B, projection after projection, with None for the frozen weight and bias before each pair."""
+    return [t for a, b in zip(grads[::2], grads[1::2], strict=True) for t in (None, None, a, b)]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from ..core import TrainingError, TrainingRow
-from ..model import LoadedModel
+from ..model import LoadedModel, compute
+from ..plugin import LoraWeights
 from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
 from .memory import release_freed
@@ -64,7 +65,7 @@ def fit(
     settings: TrainSettings,
     workdir: Path,
     *,
-    compute: threading.Lock,
+    start: LoraWeights | None = None,
     data_sha256: str = "",
     resume: bool = False,
     on_step: Callable[[Step], None] | None = None,
@@ -75,7 +76,8 @@ def fit(
 
     Args:
         workdir: holds the checkpoint and the metrics of the run; one run at a time.
-        compute: held during each micro-step.
+        start: matrices to begin with, of the shape that the settings ask for; by default B = 0.
+        data_sha256: digest of all else that the run depends on; a run resumes only its own checkpoint.
         resume: go on from the checkpoint in ``workdir``, to the same loss curve.
 
     Raises:
@@ -84,7 +86,7 @@ def fit(
     if not rows:
         raise TrainingError("there are no rows to train on", "check the data with `loragent data check`")
     with only_run(workdir):
-        trainer = Trainer(loaded, rows, settings, workdir, compute, data_sha256, resume)
+        trainer = Trainer(loaded, rows, settings, workdir, start, data_sha256, resume)
         for epoch in trainer.epochs():
             for batch in trainer.batches(epoch):
                 trainer.step(batch)
@@ -102,14 +104,16 @@ class Trainer:
         rows: Sequence[TrainingRow],
         settings: TrainSettings,
         workdir: Path,
-        compute: threading.Lock,
+        start: LoraWeights | None,
         data_sha256: str,
         resume: bool,
     ) -> None:
-        self._rows, self._settings, self._workdir, self._compute = rows, settings, workdir, compute
+        self._rows, self._settings, self._workdir = rows, settings, workdir
         self._train, self._held = split_rows(rows, settings.validation, settings.seed)
-        self._network = Network(loaded, rows, settings)
+        self._network = compute(lambda: Network(loaded, rows, settings))
         self._named = self._network.parameters
+        if start is not None:
+            compute(lambda: self._network.start_from(start))
         self._optimiser = torch.optim.AdamW(
             self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -141,14 +145,10 @@ class Trainer:
         targets = sum(self._rows[i].targets for i in batch)
         total = 0.0
         for part in micro_batches(self._rows, batch, self._settings.micro_tokens):
-            with self._compute:
-                loss = self._network.loss(part)
-                (loss / targets).backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
+            total += compute(partial(self._micro_step, part, targets))
         if not math.isfinite(total):
             raise TrainingError(f"the loss is {total} at step {self._at.step}", "lower learning_rate, then train again")
-        with self._compute:
-            self._update()
+        compute(self._update)
         release_freed()
         self._at.step += 1
         self._at.batch += 1
@@ -161,9 +161,10 @@ class Trainer:
 
     def end_epoch(self) -> None:
         """Validate, keep the best weights, go on to the next epoch."""
-        score = self._validate() if self._held else {"accuracy": float(self._at.epoch)}
-        if score["accuracy"] > self._at.best_score:
-            self._at.best_score, self._at.best_epoch = score["accuracy"], self._at.epoch
+        score, noise = self._validate() if self._held else ({"accuracy": float(self._at.epoch)}, 0.0)
+        if score["accuracy"] >= self._at.best_score - noise:  # of like epochs the later one, at a lower learning rate
+            self._at.best_score = max(score["accuracy"], self._at.best_score)
+            self._at.best_epoch = self._at.epoch
             save_state(self._workdir / BEST, self._named, self._at)
         if self._held:
             self._note(epoch=self._at.epoch + 1, **{f"validation_{k}": round(v, 5) for k, v in score.items()})
@@ -183,9 +184,9 @@ class Trainer:
     def finish(self) -> Fitted:
         """Put the best weights back and write the PEFT folder."""
         tensors, best = load_state(self._workdir / BEST, self._at.key)
-        self._network.put_back(tensors)
         folder = self._workdir / "plugin"
-        self._network.save(folder)
+        compute(lambda: self._network.put_back(tensors))
+        compute(lambda: self._network.save(folder))
         (folder / "metrics.jsonl").write_text(self._metrics.read_text())
         validation = {}
         if self._held:
@@ -198,6 +199,11 @@ class Trainer:
 
     # -- below the loop ----------------------------------------------------------------------------
 
+    def _micro_step(self, part: list[int], targets: int) -> float:
+        loss = self._network.loss(part)
+        (loss / targets).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
     def _update(self) -> None:
         warm = max(1, int(WARMUP * self._steps))
         done = self._at.step
@@ -208,13 +214,15 @@ class Trainer:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
 
-    def _validate(self) -> dict[str, float]:
+    def _validate(self) -> tuple[dict[str, float], float]:
+        """Scores on the held-out rows, and half the standard error of the accuracy."""
         nll, right, count = 0.0, 0, 0
         for part in micro_batches(self._rows, self._held, 2 * self._settings.micro_tokens):
-            with self._compute:
-                losses, hits, targets = self._network.score(part)
+            losses, hits, targets = compute(partial(self._network.score, part))
             nll, right, count = nll + losses, right + hits, count + targets
-        return {"accuracy": right / count, "loss": nll / count}
+        accuracy = right / count
+        noise = 0.5 * math.sqrt(accuracy * (1 - accuracy) / count)
+        return {"accuracy": accuracy, "loss": nll / count}, noise
 
     def _start(self, resume: bool) -> None:
         checkpoint = self._workdir / FILE
@@ -223,7 +231,7 @@ class Trainer:
             (self._workdir / BEST).unlink(missing_ok=True)
             return
         tensors, self._at = load_state(checkpoint, self._at.key)
-        self._network.put_back(tensors)
+        compute(lambda: self._network.put_back(tensors))
         restore_optimiser(self._optimiser, self._named, tensors)
         whole = self._metrics.read_text().split("\n")[:-1]  # a kill may have torn the last line
         self._metrics.write_text("".join(line + "\n" for line in whole if self._is_done(json.loads(line))))

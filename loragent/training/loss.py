@@ -2,49 +2,74 @@
 
 The head is frozen, so the gradient with respect to the hidden states is all that training needs; it is
 computed chunk by chunk in the forward pass (as in Liger's fused linear cross-entropy, Hsu et al. 2024,
-arXiv 2410.10989), which bounds memory at ``CHUNK x vocabulary``.
+arXiv 2410.10989), which bounds memory at ``BYTES`` for the logits of a chunk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-CHUNK = 128  # positions; 128 x 49,152 logits in fp32 are 25 MB
-VOCABULARY = 8192  # tokens that are multiplied at a time
+BYTES = 26_000_000  # of the logits of a chunk of positions; 256 x 49,152 in bfloat16
+POSITIONS = 256  # of a chunk at most
+VOCABULARY = 8192  # tokens that are multiplied at a time: oneDNN packs a copy of the matrix that it multiplies with
 
 
 class _Logits:
-    """Logits of one chunk of positions at a time, in the same memory.
+    """Logits of one chunk of positions at a time, in the same memory and always as a whole chunk.
 
-    Always multiplied as a whole chunk and a part of the vocabulary: oneDNN packs a copy of the matrix that it
-    multiplies with, and keeps the memory for every number of rows it meets.
-
-    Attributes:
-        wide: [CHUNK, v], float32; the caller may overwrite it.
+    oneDNN keeps memory for every number of rows it meets.
     """
 
     def __init__(self, head: Tensor) -> None:
-        self.wide = torch.empty(CHUNK, head.shape[0], dtype=torch.float32, device=head.device)
-        # By parts of the vocabulary: the head, [VOCABULARY, d], and the columns of wide that are its logits.
-        parts, columns = torch.split(head, VOCABULARY), torch.split(self.wide, VOCABULARY, dim=1)
-        self._parts = list(zip(parts, columns, strict=True))
+        self.size = min(POSITIONS, max(64, BYTES // (head.shape[0] * head.itemsize) // 64 * 64))
+        self._parts = torch.split(head, VOCABULARY)  # type: ignore[no-untyped-call]  # [VOCABULARY, d] each
+        self._logits = [head.new_empty(self.size, len(part)) for part in self._parts]
 
-    def of(self, hidden: Tensor) -> Tensor:
-        """[c, d] -> [c, v], a view of ``wide``."""
-        rows = torch.nn.functional.pad(hidden, (0, 0, 0, CHUNK - len(hidden)))
-        for part, logits in self._parts:
-            logits.copy_(rows.to(part.dtype) @ part.T)
-        return self.wide[: len(hidden)]
+    def read(self, hidden: Tensor) -> None:
+        """hidden: [c, d], c being at most ``size``."""
+        self._count = len(hidden)
+        rows = torch.nn.functional.pad(hidden.to(self._parts[0].dtype), (0, 0, 0, self.size - len(hidden)))
+        for part, logits in zip(self._parts, self._logits, strict=True):
+            torch.mm(rows, part.T, out=logits)
 
-    def back(self, count: int) -> Tensor:
-        """The first rows of what ``wide`` holds now, times the head: [count, d], float32."""
-        total = torch.zeros(CHUNK, self._parts[0][0].shape[1], dtype=torch.float32, device=self.wide.device)
-        for part, gradient in self._parts:
-            total += gradient.to(part.dtype) @ part
-        return total[:count]
+    def total(self) -> Tensor:
+        """``log sum exp`` over the vocabulary, [c, 1]."""
+        parts = [logits[: self._count].float().logsumexp(-1) for logits in self._logits]
+        return torch.stack(parts, -1).logsumexp(-1, keepdim=True)
+
+    def at(self, ids: Tensor) -> Tensor:
+        """The logits of some tokens; ids: [c, k] -> [c, k], float32."""
+        found = torch.zeros(ids.shape, device=ids.device)
+        for start, logits in self._starts():
+            inside = (ids >= start) & (ids < start + logits.shape[1])
+            here = logits[: self._count].gather(1, (ids - start).clamp(0, logits.shape[1] - 1))
+            found = torch.where(inside, here.float(), found)
+        return found
+
+    def best(self) -> Tensor:
+        """The likeliest token, [c]."""
+        tops = [logits[: self._count].max(-1) for logits in self._logits]
+        value, part = torch.stack([top.values for top in tops], -1).max(-1)
+        del value
+        index = torch.stack([top.indices for top in tops], -1).gather(1, part[:, None])[:, 0]
+        return index + part * VOCABULARY
+
+    def softmax_times_head(self, total: Tensor, mass: Tensor) -> Tensor:
+        """``mass * softmax @ W``; total, mass: [c, 1] -> [c, d], float32."""
+        rows = (0, 0, 0, self.size - self._count)
+        total, mass = torch.nn.functional.pad(total, rows), torch.nn.functional.pad(mass, rows)
+        result = torch.zeros(self.size, self._parts[0].shape[1], dtype=torch.float32, device=total.device)
+        for part, logits in zip(self._parts, self._logits, strict=True):
+            chances = logits.float().sub_(total).exp_().mul_(mass)
+            result += chances.to(part.dtype) @ part
+        return result[: self._count]
+
+    def _starts(self) -> Iterator[tuple[int, Tensor]]:
+        return ((VOCABULARY * n, logits) for n, logits in enumerate(self._logits))
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -56,21 +81,18 @@ class _HeadLoss(torch.autograd.Function):
             hidden: [n, d]; head: [v, d]; ids and weights: [n, k].
         """
         grad = torch.empty_like(hidden)
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
         chunk = _Logits(head)
-        for start in range(0, hidden.shape[0], CHUNK):
-            part = slice(start, start + CHUNK)
-            logits = chunk.of(hidden[part])  # [c, v]
-            picked = logits.gather(1, ids[part])  # [c, k]
-            peak = logits.amax(-1, keepdim=True)
-            sum_exp = logits.sub_(peak).exp_().sum(-1, keepdim=True)
-            total += ((sum_exp.log() + peak - picked) * weights[part]).sum()
-            # d loss / d logits = mass * softmax - weights at ids
-            mass = weights[part].sum(-1, keepdim=True)
-            logits.mul_(mass / sum_exp).scatter_add_(1, ids[part], -weights[part])
-            grad[part] = chunk.back(len(logits))
+        for start in range(0, hidden.shape[0], chunk.size):
+            part = slice(start, start + chunk.size)
+            chunk.read(hidden[part])
+            total, mass = chunk.total(), weights[part].sum(-1, keepdim=True)
+            loss += ((total - chunk.at(ids[part])) * weights[part]).sum()
+            # d loss / d h = (mass * softmax - weights at ids) W
+            towards = (weights[part].unsqueeze(-1) * head[ids[part]].float()).sum(1)
+            grad[part] = chunk.softmax_times_head(total, mass) - towards
         ctx.save_for_backward(grad)
-        return total
+        return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
@@ -101,9 +123,9 @@ def head_score(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, T
         hidden: [n, d]; head: [v, d]; targets: [n].
     """
     losses, hits, chunk = [], [], _Logits(head)
-    for start in range(0, hidden.shape[0], CHUNK):
-        part = slice(start, start + CHUNK)
-        logits = chunk.of(hidden[part])  # [c, v]
-        losses.append(torch.nn.functional.cross_entropy(logits, targets[part], reduction="none"))
-        hits.append(logits.argmax(-1) == targets[part])
+    for start in range(0, hidden.shape[0], chunk.size):
+        part = slice(start, start + chunk.size)
+        chunk.read(hidden[part])
+        losses.append((chunk.total() - chunk.at(targets[part, None]))[:, 0])
+        hits.append(chunk.best() == targets[part])
     return torch.cat(losses), torch.cat(hits)

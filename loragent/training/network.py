@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..core import TrainingRow
+from ..core import PluginRefused, TrainingRow
 from ..model import LoadedModel, twin_of
+from ..plugin import LoraWeights
 from . import variants
 from .loss import head_distillation, head_loss, head_score
 from .precision import autocast, lower
@@ -17,7 +18,7 @@ from .settings import TrainSettings
 from .streamline import streamline
 from .trunk import HiddenStates, Split
 
-KEPT_BYTES = 80 << 20  # of activations from the forward to the backward pass
+KEPT_BYTES = 60 << 20  # of activations from the forward to the backward pass
 
 
 class Network:
@@ -66,6 +67,24 @@ class Network:
         for name, parameter in self.parameters.items():
             parameter.copy_(tensors[name])
 
+    @torch.no_grad()
+    def start_from(self, weights: LoraWeights) -> None:
+        """Begin with a plugin's matrices.
+
+        Raises:
+            PluginRefused: it has other layers, ranks or scalings than what is trained.
+        """
+        sides = variants.by_layer(self._adapted)
+        if other := sides.keys() ^ weights.pairs.keys():
+            raise PluginRefused(min(other), "is not in both of the start and what is trained", "start=none")
+        for name, (a, b, scaling) in sides.items():
+            pair = weights.pairs[name]
+            if pair.a.shape != a.shape or pair.scaling != scaling:
+                found = f"rank {len(pair.a)} and scaling {pair.scaling:g}"
+                raise PluginRefused(name, f"the start has {found}, not {len(a)} and {scaling:g}", "start=none")
+            a.copy_(pair.a)
+            b.copy_(pair.b)
+
     def save(self, folder: Path) -> None:
         """Write the adapters as a PEFT folder."""
         variants.save(self._adapted, folder)
@@ -87,7 +106,7 @@ class Network:
 
 
 def _token_bytes(layer: nn.Module, dtype: torch.dtype) -> int:
-    """What a streamlined layer keeps of a token: about what its projections give, and three vectors of its width."""
+    """What a streamlined layer keeps of a token: about what its projections give, and one vector of its width."""
     linear = [m for name, m in layer.named_modules() if isinstance(m, nn.Linear) and "lora_" not in name]
     shapes = [module.weight.shape for module in linear]  # (out, in); what A gives is small beside it
-    return dtype.itemsize * (sum(out for out, _ in shapes) + 3 * shapes[0][1])
+    return dtype.itemsize * (sum(out for out, _ in shapes) + shapes[0][1])

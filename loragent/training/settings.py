@@ -27,6 +27,8 @@ class TrainSettings(BaseModel):
         patience: epochs without a better validation score before the run stops.
         seed: of initialisation, split, order and dropout.
         variant: the adapter type.
+        start: the plugin to continue from (a name, name@version or folder, of the same base and shape); "auto" is the
+            shipped starter where it fits, "none" begins with fresh adapters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,9 +37,9 @@ class TrainSettings(BaseModel):
     alpha: float = Field(default=32, gt=0)
     layers: int = Field(default=20, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    epochs: int = Field(default=5, ge=1)
+    epochs: int = Field(default=3, ge=1)
     batch_rows: int = Field(default=4, ge=1)
-    micro_tokens: int = Field(default=768, ge=64)
+    micro_tokens: int = Field(default=384, ge=64)
     max_tokens: int = Field(default=2048, ge=16)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
@@ -45,6 +47,7 @@ class TrainSettings(BaseModel):
     patience: int = Field(default=3, ge=1)
     seed: int = 13
     variant: Literal["lora", "rslora"] = "lora"
+    start: str = "auto"
 
     @classmethod
     def parse(cls, values: dict[str, Any], place: str = "settings") -> TrainSettings:

@@ -1,27 +1,29 @@
-"""Which modules of a trained twin get a lean form, found out by trying: a form is used where it gives the same."""
+"""Which layers of a trained twin get a lean form, found out by trying: it is used where it gives the same."""
 
 from __future__ import annotations
 
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from peft.tuners.lora import Linear as Adapted
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
-from .fused import CausalAttention, GatedMlp, LoraLinear, RmsNorm
+from .attention import SelfAttention
+from .fused import GatedMlp, LoraLinear, Norm
 
-ATTENTION = "loragent_math"
+ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")
+PROBE = 8  # tokens
 TOLERANCE = 0.03  # by which two forms may differ in bfloat16; other activations differ by a tenth and more
 
 
 def streamline(decoder: Any, trained: Any, compute: torch.dtype) -> bool:
-    """Give the modules of a twin their lean forward pass, in place; PEFT still owns the adapters' parameters.
+    """Give the layers of a twin their lean forward pass, in place; PEFT still owns the adapters' parameters.
 
-    Layers with dropout or with another variant than plain LoRA keep PEFT's own.
+    Layers with dropout or with another variant than plain LoRA keep PEFT's own; layers of another kind than
+    ``x + attention(norm(x))``, ``x + mlp(norm(x))`` keep their forward, and their linear layers alone are lean.
 
     Args:
         decoder: the twin's, with adapters.
@@ -35,58 +37,66 @@ def streamline(decoder: Any, trained: Any, compute: torch.dtype) -> bool:
     for module in filter(_is_plain, linear):
         _replace(module, _linear)
         module._loragent_compute = compute
-    forms = [(module, form) for module in trained.modules() if (form := _form_of(module)) is not None]
-    lean = [_try(module, form) for module, form in forms]
-    if next(decoder.parameters()).device.type == "cpu" and not getattr(decoder.config, "attention_dropout", 0.0):
-        _try_attention(decoder, compute)
-    mlps = sum(form is _gated_mlp for _, form in forms)
-    return mlps == len(trained) and all(lean) and all(map(_is_plain, linear))
-
-
-@torch.no_grad()
-def _try_attention(decoder: Any, compute: torch.dtype) -> None:
-    """Use :class:`CausalAttention` if the decoder says the same with it."""
-    config = decoder.config  # the twin's own copy
-    probe = torch.arange(1, 9)[None]
-    found = []
-    usual = config._attn_implementation
-    for name in (usual, ATTENTION):
-        config._attn_implementation = name
-        try:
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=compute == torch.bfloat16):
-                found.append(decoder(input_ids=probe, use_cache=False).last_hidden_state.float())
-        except RuntimeError:  # another shape of values than of queries, say
-            break
-    if len(found) < 2 or (found[0] - found[1]).norm() > TOLERANCE * found[0].norm():
-        config._attn_implementation = usual
-
-
-def _form_of(module: Any) -> Callable[..., Tensor] | None:
-    if all(isinstance(getattr(module, name, None), Adapted) for name in MLP):
-        return _gated_mlp
-    epsilon, weight = getattr(module, "variance_epsilon", None), getattr(module, "weight", None)
-    return _rms_norm if epsilon is not None and weight is not None and weight.ndim == 1 else None
-
-
-@torch.no_grad()
-def _try(module: Any, form: Callable[..., Tensor]) -> bool:
-    """Use a form if it agrees with the module on a probe."""
-    plain = [m for m in module.modules() if isinstance(m, Adapted)]
-    if not all(map(_is_plain, plain)):
+    if not all(map(_is_plain, linear)):
         return False
-    like = module.weight if not plain else plain[0].base_layer.weight
-    width = like.shape[-1]
-    probe = torch.linspace(-2, 2, 4 * width, device=like.device).view(1, 4, width).to(like.dtype)
+    rotation = _rotation(decoder, compute)
+    lean = [_is_usual(layer) and _try(layer, rotation) for layer in trained]
+    return all(lean)
+
+
+def _is_usual(layer: Any) -> bool:
+    attention, mlp = getattr(layer, "self_attn", None), getattr(layer, "mlp", None)
+    norms = [getattr(layer, name, None) for name in ("input_layernorm", "post_attention_layernorm")]
+    return (
+        _adapted(attention, ATTENTION)
+        and _adapted(mlp, MLP)
+        and all(hasattr(norm, "variance_epsilon") for norm in norms)
+        and not getattr(attention, "sliding_window", None)
+        and not getattr(attention, "attention_dropout", 0.0)
+    )
+
+
+@torch.no_grad()
+def _rotation(decoder: Any, compute: torch.dtype) -> dict[str, Any]:
+    """What the decoder hands to the attention of its layers, for a probe."""
+    device = next(decoder.parameters()).device
+    x = torch.zeros(1, PROBE, decoder.config.hidden_size, device=device, dtype=compute)
+    rotary = getattr(decoder, "rotary_emb", None)
+    tables = rotary(x, torch.arange(PROBE, device=device)[None]) if isinstance(rotary, nn.Module) else None
+    return {"position_embeddings": tables, "attention_mask": None}
+
+
+@torch.no_grad()
+def _try(layer: Any, rotation: dict[str, Any]) -> bool:
+    """Use the lean form if its halves, and the whole, agree with the layer's own on a probe."""
+    like = layer.self_attn.q_proj.base_layer.weight
+    width, tables = like.shape[-1], rotation["position_embeddings"]
+    probe = torch.linspace(-2, 2, PROBE * width, device=like.device).view(1, PROBE, width).to(like.dtype)
     with torch.autocast(like.device.type, enabled=False):
-        expected, found = module(probe).float(), form(module, probe).float()
-    if (expected - found).norm() > TOLERANCE * expected.norm():
+        try:
+            pairs = [
+                (layer.self_attn(layer.input_layernorm(probe), **rotation)[0], _attend(layer, probe, tables)),
+                (layer.mlp(layer.post_attention_layernorm(probe)), _feed(layer, probe)),
+                (_first(layer(probe, **rotation)), _layer(layer, probe, tables)),
+            ]
+        except (RuntimeError, TypeError):  # another shape of values than of queries, say, or no rotation
+            return False
+    if any((own - lean).float().norm() > TOLERANCE * own.float().norm() for own, lean in pairs):
         return False
-    _replace(module, form)
+    _replace(layer, _layer)
     return True
 
 
-def _replace(module: Any, form: Callable[..., Tensor]) -> None:
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _replace(module: Any, form: Callable[..., Any]) -> None:
     module.forward = types.MethodType(form, module)
+
+
+def _adapted(module: Any, names: Sequence[str]) -> bool:
+    return all(isinstance(getattr(module, name, None), Adapted) for name in names)
 
 
 def _is_plain(module: Any) -> bool:
@@ -104,32 +114,35 @@ def _scaling(module: Any) -> float:
     return float(module.scaling[module.active_adapters[0]])
 
 
+def _parts(module: Any, names: Sequence[str], x: Tensor) -> tuple[Tensor, tuple[float, ...], list[Tensor | None]]:
+    """The input in the dtype that is computed in, and scalings and tensors of the projections."""
+    parts = [getattr(module, name) for name in names]
+    return x.to(parts[0]._loragent_compute), tuple(map(_scaling, parts)), [t for part in parts for t in _tensors(part)]
+
+
 def _linear(self: Any, x: Tensor) -> Tensor:
     y: Tensor = LoraLinear.apply(x.to(self._loragent_compute), *_tensors(self), _scaling(self))  # type: ignore[no-untyped-call]
     return y
 
 
-def _gated_mlp(self: Any, x: Tensor) -> Tensor:
-    parts = [getattr(self, name) for name in MLP]
-    tensors = [t for part in parts for t in _tensors(part)]
-    x = x.to(parts[0]._loragent_compute)
-    y: Tensor = GatedMlp.apply(x, tuple(map(_scaling, parts)), *tensors)  # type: ignore[no-untyped-call]
+def _layer(self: Any, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any) -> Tensor:
+    """A decoder layer. No mask is needed: rows are padded behind, where causality keeps it out."""
+    hidden_states = hidden_states + _attend(self, hidden_states, position_embeddings)
+    return hidden_states + _feed(self, hidden_states)
+
+
+def _attend(layer: Any, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    x, scalings, tensors = _parts(layer.self_attn, ATTENTION, x)
+    norm = _norm(layer.input_layernorm)
+    y: Tensor = SelfAttention.apply(x, norm, rotation, layer.self_attn.scaling, scalings, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
-def _rms_norm(self: Any, x: Tensor) -> Tensor:
-    y: Tensor = RmsNorm.apply(x, self.weight, self.variance_epsilon)  # type: ignore[no-untyped-call]
+def _feed(layer: Any, x: Tensor) -> Tensor:
+    x, scalings, tensors = _parts(layer.mlp, MLP, x)
+    y: Tensor = GatedMlp.apply(x, _norm(layer.post_attention_layernorm), scalings, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
-def _attention(
-    module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, scaling: float, **_: Any
-) -> tuple[Tensor, None]:
-    """transformers' attention interface; no mask is needed: rows are padded behind, and causality keeps that out."""
-    # Rotation in float32 widens queries and keys.
-    query, key = query.to(value.dtype), key.to(value.dtype)
-    mixed: Tensor = CausalAttention.apply(query, key, value, scaling)  # type: ignore[no-untyped-call]
-    return mixed.transpose(1, 2), None
-
-
-AttentionInterface.register(ATTENTION, _attention)
+def _norm(module: Any) -> Norm:
+    return Norm(module.weight, module.variance_epsilon)

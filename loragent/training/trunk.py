@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BUCKET = 128  # widths are multiples of that many tokens: oneDNN compiles and keeps kernels for every new shape, 18 MB
+BUCKET = 96  # widths are multiples of that many tokens: oneDNN compiles and keeps kernels for every new shape, 20 MB
 CACHE_BYTES = 1 << 30  # rows that need more are recomputed each time
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from .settings import TrainSettings
 
@@ -49,6 +50,19 @@ def inject(twin: Any, settings: TrainSettings, base_name: str) -> Any:
         if parameter.requires_grad:
             parameter.data = parameter.data.float()  # the optimiser works in fp32 whatever the base's dtype
     return adapted
+
+
+def by_layer(adapted: Any) -> dict[str, tuple[Tensor, Tensor, float]]:
+    """A [r, in], B [out, r] and the scaling of every adapted layer, by the layer's path in the base."""
+    return {
+        name.removeprefix("base_model.model."): (
+            module.lora_A["default"].weight,
+            module.lora_B["default"].weight,
+            float(module.scaling["default"]),
+        )
+        for name, module in adapted.named_modules()
+        if isinstance(module, LoraLayer)
+    }
 
 
 def save(adapted: Any, folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from transformers import LlamaForCausalLM
 import loragent as la
 from loragent.core import Teacher, TrainingRow
 from loragent.model import load_model, twin_of
-from loragent.training import TrainSettings, fit, fused, network
+from loragent.training import TrainSettings, attention, fit, network
 from loragent.training import variants as variants_module
 from loragent.training.loss import head_distillation, head_loss
 from loragent.training.streamline import streamline
@@ -66,7 +65,7 @@ def test_the_base_is_untouched_and_shared(tiny: Path, rows: list[TrainingRow], t
     before = {n: p.clone() for n, p in loaded.model.named_parameters()}
     twin = twin_of(loaded.model)
     assert all(a is b for a, b in zip(loaded.model.parameters(), twin.parameters(), strict=True))
-    fit(loaded, rows, SETTINGS, tmp_path / "run", compute=threading.Lock())
+    fit(loaded, rows, SETTINGS, tmp_path / "run")
     for name, parameter in loaded.model.named_parameters():
         assert torch.equal(parameter, before[name])
 
@@ -106,6 +105,15 @@ def test_another_runs_checkpoint_is_refused(
         base.fit(rows, SETTINGS, tmp_path / "run", on_step=kill)
     with pytest.raises(la.TrainingError, match="another run"):
         base.fit(rows, SETTINGS.model_copy(update={"seed": 1}), tmp_path / "run", resume=True)
+
+
+def test_of_like_epochs_the_later_one_is_kept(
+    base: la.Base, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hits = iter([500, 495, 400, 300])  # of 1000 held-out tokens
+    monkeypatch.setattr(network.Network, "score", lambda self, part: (1.0, next(hits), 1000))
+    one_part = SETTINGS.model_copy(update={"micro_tokens": 4096})
+    assert base.fit(rows, one_part, tmp_path / "run").best_epoch == 2
 
 
 def test_two_trainings_into_one_place(base: la.Base, rows: list[TrainingRow], tmp_path: Path) -> None:
@@ -158,7 +166,7 @@ def test_the_lean_forward_has_pefts_values_and_gradients(
     tiny: Path, activation: torch.nn.Module | None, compute: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And a layer of another kind keeps its own forward."""
-    monkeypatch.setattr(fused, "BLOCK", 2)
+    monkeypatch.setattr(attention, "BLOCK", 2)
     gradients = []
     for lean in (False, True):
         twin = twin_of(load_model(tiny, "cpu", None).model)

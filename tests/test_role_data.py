@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -66,4 +67,4 @@ def test_the_starters_calls_hold_only_what_was_said() -> None:
 
 
 def _is_code(value: object) -> bool:
-    return isinstance(value, str) and value.replace(" ", "").isalnum() and any(c.isdigit() for c in value[2:])
+    return isinstance(value, str) and re.fullmatch(r"\d{4}|\d{8}|[A-Z]{2}\d{4}", value) is not None

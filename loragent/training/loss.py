@@ -26,7 +26,7 @@ class _Logits:
 
     def __init__(self, head: Tensor) -> None:
         self.size = min(POSITIONS, max(64, BYTES // (head.shape[0] * head.itemsize) // 64 * 64))
-        self._parts = torch.split(head, VOCABULARY)  # type: ignore[no-untyped-call]  # [VOCABULARY, d] each
+        self._parts = torch.split(head, VOCABULARY)  # [VOCABULARY, d] each
         self._logits = [head.new_empty(self.size, len(part)) for part in self._parts]
 
     def read(self, hidden: Tensor) -> None:

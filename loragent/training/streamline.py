@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from peft.tuners.lora import Linear as Adapted
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import SelfAttention
 from .fused import GatedMlp, LoraLinear, Norm
@@ -126,9 +127,19 @@ def _linear(self: Any, x: Tensor) -> Tensor:
 
 
 def _layer(self: Any, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any) -> Tensor:
-    """A decoder layer. No mask is needed: rows are padded behind, where causality keeps it out."""
-    hidden_states = hidden_states + _attend(self, hidden_states, position_embeddings)
-    return hidden_states + _feed(self, hidden_states)
+    """A decoder layer. No mask is needed: rows are padded behind, where causality keeps it out.
+
+    transformers checkpoints in the class's forward, which this one replaces; so it checkpoints itself.
+    """
+    if self.gradient_checkpointing and self.training:
+        y: Tensor = checkpoint(_both, self, hidden_states, position_embeddings, use_reentrant=False)
+        return y
+    return _both(self, hidden_states, position_embeddings)
+
+
+def _both(layer: Any, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    x = x + _attend(layer, x, rotation)
+    return x + _feed(layer, x)
 
 
 def _attend(layer: Any, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
+from torch.utils.checkpoint import checkpoint
 from transformers import LlamaForCausalLM
 
 import loragent as la
 from loragent.core import Teacher, TrainingRow
 from loragent.model import load_model, twin_of
 from loragent.training import TrainSettings, attention, fit, network
+from loragent.training import streamline as streamline_module
 from loragent.training import variants as variants_module
 from loragent.training.loss import head_distillation, head_loss
 from loragent.training.streamline import streamline
@@ -198,11 +201,23 @@ def test_recomputed_layers_give_the_same_curve(
     base: la.Base, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layers: int
 ) -> None:
     settings = SETTINGS.model_copy(update={"layers": layers, "epochs": 1})
-    curves = []
+    curves, counts = [], []
+    recomputed: list[object] = []
+
+    def counted(*args: Any, **options: Any) -> Any:
+        recomputed.append(args)
+        return checkpoint(*args, **options)
+
+    monkeypatch.setattr(streamline_module, "checkpoint", counted)
     for kept in (1 << 30, 400_000, 0):  # all, some, none of a step's layers
         monkeypatch.setattr(network, "KEPT_BYTES", kept)
+        recomputed.clear()
         base.fit(rows, settings, tmp_path / str(kept))
         curves.append(losses(tmp_path / str(kept)))
+        counts.append(len(recomputed))
+    assert counts[0] == 0
+    assert counts[0] <= counts[1] <= counts[2]
+    assert counts[2] > 0
     assert curves[1] == pytest.approx(curves[0], rel=1e-4)
     assert curves[2] == pytest.approx(curves[0], rel=1e-4)
 

@@ -217,7 +217,7 @@ class Trainer:
     def _validate(self) -> tuple[dict[str, float], float]:
         """Scores on the held-out rows, and half the standard error of the accuracy."""
         nll, right, count = 0.0, 0, 0
-        for part in micro_batches(self._rows, self._held, 2 * self._settings.micro_tokens):
+        for part in micro_batches(self._rows, self._held, self._settings.micro_tokens):
             losses, hits, targets = compute(partial(self._network.score, part))
             nll, right, count = nll + losses, right + hits, count + targets
         accuracy = right / count

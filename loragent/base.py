@@ -152,7 +152,7 @@ class Base:
         on_step: Callable[[Step], None] | None = None,
     ) -> Fitted:
         """Train a plugin on rows; see :func:`loragent.training.fit`. The base goes on answering meanwhile."""
-        weights = load_weights(start.path, self.shapes, start.manifest) if start else None
+        weights = compute(lambda: load_weights(start.path, self.shapes, start.manifest)) if start else None
         return fit(
             self._loaded,
             rows,

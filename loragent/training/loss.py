@@ -7,7 +7,6 @@ arXiv 2410.10989), which bounds memory at ``BYTES`` for the logits of a chunk.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -44,7 +43,8 @@ class _Logits:
     def at(self, ids: Tensor) -> Tensor:
         """The logits of some tokens; ids: [c, k] -> [c, k], float32."""
         found = torch.zeros(ids.shape, device=ids.device)
-        for start, logits in self._starts():
+        for n, logits in enumerate(self._logits):
+            start = n * VOCABULARY
             inside = (ids >= start) & (ids < start + logits.shape[1])
             here = logits[: self._count].gather(1, (ids - start).clamp(0, logits.shape[1] - 1))
             found = torch.where(inside, here.float(), found)
@@ -53,8 +53,7 @@ class _Logits:
     def best(self) -> Tensor:
         """The likeliest token, [c]."""
         tops = [logits[: self._count].max(-1) for logits in self._logits]
-        value, part = torch.stack([top.values for top in tops], -1).max(-1)
-        del value
+        part = torch.stack([top.values for top in tops], -1).argmax(-1)
         index = torch.stack([top.indices for top in tops], -1).gather(1, part[:, None])[:, 0]
         return index + part * VOCABULARY
 
@@ -67,9 +66,6 @@ class _Logits:
             chances = logits.float().sub_(total).exp_().mul_(mass)
             result += chances.to(part.dtype) @ part
         return result[: self._count]
-
-    def _starts(self) -> Iterator[tuple[int, Tensor]]:
-        return ((VOCABULARY * n, logits) for n, logits in enumerate(self._logits))
 
 
 class _HeadLoss(torch.autograd.Function):

@@ -57,7 +57,7 @@ def test_the_starters_dialogues_are_what_its_program_composes(tmp_path: Path) ->
 
 def test_the_starters_calls_hold_only_what_was_said() -> None:
     examples = read_examples(ROLES / "starter" / "train.jsonl")
-    assert len({e.raw["domain"] for e in examples}) == 24
+    assert len({e.raw["domain"] for e in examples}) == 48
     assert not scan_file(ROLES / "starter" / "train.jsonl").duplicates
     for example in examples:
         said = [m.content.lower() for m in example.messages if m.role == "user"]

@@ -12,12 +12,13 @@ from typing import Any
 from ..base import Base
 from ..core import DataError, Use
 from ..role import Condition, DialogueCurriculum, Scores, evaluate, shipped_starter, starting_point
-from ..training import Example, Fitted, TrainSettings, plot_loss, read_examples
+from ..training import Example, Fitted, TrainSettings, plot_loss, plot_scores, read_examples
 from ..training.precision import fast_bfloat16
 from .console import err, out, plain, print_json, scores_table, table, training_bar
 from .measure import Resident, machine
 
 CURVE = (20, 70, 200, 10_000)
+PLOTTED = {"action": "next action right", "call_exact": "tool call exact"}
 
 
 def bench_role(
@@ -49,7 +50,7 @@ def bench_role(
     else:
         bench.show(chosen)
     if curve:
-        _plot_curve({g: bench.results["curve"][g] for g in curve}, folder / "curve.png")
+        plot_scores({g: bench.results["curve"][g] for g in curve}, PLOTTED, folder / "curve.png")
 
 
 class _Bench:
@@ -201,7 +202,7 @@ class _Bench:
                 rows,
                 self._settings,
                 workdir,
-                start=starting_point(base, self._settings),
+                start=starting_point(base, self._settings.start),
                 data_sha256=curriculum.data_sha256,
                 resume=True,
                 on_step=bar,
@@ -233,21 +234,3 @@ def _left_out(train: Sequence[Example], small: Sequence[Example]) -> list[Exampl
     for example in filter(fits, train):
         kept.setdefault(example.raw["group"], []).append(example)
     return [e for found in kept.values() for e in found[:20]]
-
-
-def _plot_curve(curves: Mapping[str, Mapping[str, Mapping[str, float]]], target: Path) -> None:
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.5), layout="constrained", sharex=True)
-    for side, (key, title) in zip(
-        axes, (("action", "next action right"), ("call_exact", "tool call exact")), strict=True
-    ):
-        for group, points in curves.items():
-            side.plot([int(n) for n in points], [p[key] for p in points.values()], "o-", label=group)
-        side.set(xscale="log", xlabel="training dialogues", title=title, ylim=(0, 1))
-    axes[0].legend(frameon=False)
-    figure.savefig(target, dpi=110)
-    pyplot.close(figure)

@@ -42,6 +42,18 @@ class LoraPair:
     b: Tensor
     scaling: float
 
+    def nearest(self, rank: int, scaling: float) -> LoraPair:
+        """The same update with another scaling, of at most that rank: what a truncated singular value decomposition
+        leaves of it (Eckart & Young 1936), the singular values shared between A and B.
+        """
+        if len(self.a) <= rank:
+            return LoraPair(self.a, self.b * (self.scaling / scaling), scaling)
+        left, inner_b = torch.linalg.qr(self.b.float())  # b = left inner_b, a = inner_a^T right^T
+        right, inner_a = torch.linalg.qr(self.a.float().T)
+        u, values, v = torch.linalg.svd(inner_b @ inner_a.T)
+        root = (values[:rank] * (self.scaling / scaling)).sqrt()
+        return LoraPair(root[:, None] * (v[:rank] @ right.T), left @ u[:, :rank] * root, scaling)
+
 
 @dataclass(frozen=True, slots=True)
 class LoraWeights:

@@ -12,6 +12,7 @@ from ..training import Example
 from .scoring import TurnScore, score_turn
 
 MAX_TOKENS = 160  # of a generated turn; role answers and calls are shorter
+LONGER = 3  # times its reference: such a reply has less than MATCH in common with it
 TIMED = 5  # fresh conversations that the time to first token is taken from
 
 SystemPrompt = str | Callable[[Example], str] | None
@@ -98,7 +99,7 @@ def evaluate(
     """
     turns = [turn for example in examples for turn in _turns(example)]
     requests = [
-        GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=MAX_TOKENS)
+        GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=_limit(base, t))
         for t in turns
     ]
     answers = base.generate(requests[::-1])[::-1]  # longest history first: a dialogue's other turns share it
@@ -137,6 +138,13 @@ def _turns(example: Example) -> list[_Turn]:
             if message.trained:
                 turns.append(_Turn(example, example.messages[:i], message, label))
     return turns
+
+
+def _limit(base: Base, turn: _Turn) -> int:
+    """Tokens to generate: a reply is cut where it is wrong whatever follows, for bare bases ramble on."""
+    if turn.reference.tool_calls:
+        return MAX_TOKENS
+    return min(MAX_TOKENS, LONGER * base.count_tokens(GenerationRequest(turn.reference.content)))
 
 
 def _rows(base: Base, example: Example, condition: Condition) -> list[TrainingRow]:

@@ -100,9 +100,9 @@ def _train(
     examples, held = read_examples(spec.train_file), read_examples(spec.eval_file)
     curriculum = _curriculum(base, spec, chosen, examples)
     rows, digest = curriculum.rows(), curriculum.data_sha256
-    start = starting_point(base, chosen)
-    before = evaluate(base, held, Condition("no prompt"))
+    start = starting_point(base, chosen.start)
     fitted = base.fit(rows, chosen, workdir, start=start, data_sha256=digest, resume=resume, on_step=on_step)
+    before = evaluate(base, held, Condition("no prompt"))
     after = evaluate(base, held, Condition("plugin", (Use(fitted.folder),)))
     samples = _samples(before, after)
     incumbent = spec.shelf.get() if spec.shelf.exists() else None

@@ -3,7 +3,7 @@
 from .formats import Example, Scan, read_examples, scan_file
 from .gate import Verdict, judge
 from .loop import Fitted, Step, discard, fit, only_run
-from .plot import plot_loss
+from .plot import plot_loss, plot_scores
 from .settings import TrainSettings
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "judge",
     "only_run",
     "plot_loss",
+    "plot_scores",
     "read_examples",
     "scan_file",
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
@@ -23,6 +21,7 @@ from ..plugin import LoraWeights
 from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
 from .memory import release_freed
+from .metrics import Metrics
 from .network import Network
 from .settings import TrainSettings
 
@@ -76,7 +75,7 @@ def fit(
 
     Args:
         workdir: holds the checkpoint and the metrics of the run; one run at a time.
-        start: matrices to begin with, of the shape that the settings ask for; by default B = 0.
+        start: an update to begin with, as near as rank and layers allow; by default B = 0.
         data_sha256: digest of all else that the run depends on; a run resumes only its own checkpoint.
         resume: go on from the checkpoint in ``workdir``, to the same loss curve.
 
@@ -121,7 +120,7 @@ class Trainer:
         self._steps = per_epoch * settings.epochs
         key = hashlib.sha256(f"{settings.digest()}|{data_sha256}|{loaded.fingerprint}".encode()).hexdigest()[:16]
         self._at = Progress(key)
-        self._metrics = workdir / "metrics.jsonl"
+        self._metrics = Metrics(workdir / "metrics.jsonl")
         self._start(resume)
         self._since = self._saved = time.perf_counter()
 
@@ -155,7 +154,7 @@ class Trainer:
         self._at.tokens += sum(len(self._rows[i].ids) for i in batch)
         self._at.loss_sum += total
         self._at.loss_tokens += targets
-        self._note(step=self._at.step, epoch=self._at.epoch + 1, loss=round(total / targets, 5))
+        self._metrics.step(self._at.step, self._at.epoch + 1, total / targets)
         if time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
             self._save()
 
@@ -167,7 +166,7 @@ class Trainer:
             self._at.best_epoch = self._at.epoch
             save_state(self._workdir / BEST, self._named, self._at)
         if self._held:
-            self._note(epoch=self._at.epoch + 1, **{f"validation_{k}": round(v, 5) for k, v in score.items()})
+            self._metrics.validation(self._at.epoch + 1, score)
         self._at.epoch += 1
         self._at.batch = 0
         self._at.loss_sum, self._at.loss_tokens = 0.0, 0
@@ -187,15 +186,9 @@ class Trainer:
         folder = self._workdir / "plugin"
         compute(lambda: self._network.put_back(tensors))
         compute(lambda: self._network.save(folder))
-        (folder / "metrics.jsonl").write_text(self._metrics.read_text())
-        validation = {}
-        if self._held:
-            validation = next(
-                {k.removeprefix("validation_"): v for k, v in row.items() if k.startswith("validation_")}
-                for row in map(json.loads, self._metrics.read_text().splitlines())
-                if row["epoch"] == best.best_epoch + 1 and "validation_accuracy" in row
-            )
-        return Fitted(folder, best.best_epoch + 1, validation, self._spent(), self._at.tokens)
+        (folder / "metrics.jsonl").write_text(self._metrics.text())
+        epoch = best.best_epoch + 1
+        return Fitted(folder, epoch, self._metrics.scores(epoch), self._spent(), self._at.tokens)
 
     # -- below the loop ----------------------------------------------------------------------------
 
@@ -227,17 +220,13 @@ class Trainer:
     def _start(self, resume: bool) -> None:
         checkpoint = self._workdir / FILE
         if not resume or not checkpoint.exists():
-            self._metrics.write_text("")
+            self._metrics.begin()
             (self._workdir / BEST).unlink(missing_ok=True)
             return
         tensors, self._at = load_state(checkpoint, self._at.key)
         compute(lambda: self._network.put_back(tensors))
         restore_optimiser(self._optimiser, self._named, tensors)
-        whole = self._metrics.read_text().split("\n")[:-1]  # a kill may have torn the last line
-        self._metrics.write_text("".join(line + "\n" for line in whole if self._is_done(json.loads(line))))
-
-    def _is_done(self, row: dict[str, Any]) -> bool:
-        return bool(row["step"] <= self._at.step if "step" in row else row["epoch"] <= self._at.epoch)
+        self._metrics.keep(self._at.step, self._at.epoch)
 
     def _save(self) -> None:
         now = time.perf_counter()
@@ -247,10 +236,6 @@ class Trainer:
 
     def _spent(self) -> float:
         return self._at.seconds + time.perf_counter() - self._since
-
-    def _note(self, **values: Any) -> None:
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(values) + "\n")
 
 
 def discard(workdir: Path) -> None:

@@ -69,21 +69,21 @@ class Network:
 
     @torch.no_grad()
     def start_from(self, weights: LoraWeights) -> None:
-        """Begin with a plugin's matrices.
+        """Begin with what a plugin does to the layers that are trained, as near as their rank allows.
 
         Raises:
-            PluginRefused: it has other layers, ranks or scalings than what is trained.
+            PluginRefused: it touches none of them.
         """
         sides = variants.by_layer(self._adapted)
-        if other := sides.keys() ^ weights.pairs.keys():
-            raise PluginRefused(min(other), "is not in both of the start and what is trained", "start=none")
-        for name, (a, b, scaling) in sides.items():
-            pair = weights.pairs[name]
-            if pair.a.shape != a.shape or pair.scaling != scaling:
-                found = f"rank {len(pair.a)} and scaling {pair.scaling:g}"
-                raise PluginRefused(name, f"the start has {found}, not {len(a)} and {scaling:g}", "start=none")
-            a.copy_(pair.a)
-            b.copy_(pair.b)
+        shared = sides.keys() & weights.pairs.keys()
+        if not shared:
+            raise PluginRefused("start", "it touches none of the layers that are trained", "train more layers")
+        for name in shared:
+            a, b, scaling = sides[name]
+            pair = weights.pairs[name].nearest(len(a), scaling)
+            rank = len(pair.a)  # what a wider adapter has besides begins with B = 0
+            a[:rank] = pair.a
+            b[:, :rank] = pair.b
 
     def save(self, folder: Path) -> None:
         """Write the adapters as a PEFT folder."""

@@ -27,8 +27,8 @@ class TrainSettings(BaseModel):
         patience: epochs without a better validation score before the run stops.
         seed: of initialisation, split, order and dropout.
         variant: the adapter type.
-        start: the plugin to continue from (a name, name@version or folder, of the same base and shape); "auto" is the
-            shipped starter where it fits, "none" begins with fresh adapters.
+        start: the plugin to continue from (a name, name@version or folder, of the same base; of another rank or on
+            other layers, what fits is taken over); "auto" is the shipped starter, "none" begins with fresh adapters.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

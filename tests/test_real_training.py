@@ -47,9 +47,10 @@ def test_a_long_prompt_moves_into_a_plugin(real: la.Base, tmp_path: Path) -> Non
     dialogues = [
         json.loads(line)["messages"] for line in (ROLES / "concierge" / "train.jsonl").read_text().splitlines()
     ]
-    queries = write_jsonl(tmp_path / "q.jsonl", [{"query": d[0]["content"]} for d in dialogues[:40]])
+    queries = write_jsonl(tmp_path / "q.jsonl", [{"query": d[0]["content"]} for d in dialogues[:30]])
+    settings = SMALL | {"layers": 12, "epochs": 4}
     report = la.train_role(
-        prompt=prompt, queries=queries, name="concise", out=tmp_path / "concise", base=real, settings=SMALL
+        prompt=prompt, queries=queries, name="concise", out=tmp_path / "concise", base=real, settings=settings
     )
     assert report.published
     assert report.after.nll < 0.9 * report.before.nll

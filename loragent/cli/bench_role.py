@@ -11,10 +11,11 @@ from typing import Any
 
 from ..base import Base
 from ..core import DataError, Use
-from ..role import Condition, DialogueCurriculum, Scores, evaluate, shipped_starter, starting_point
+from ..role import Condition, DialogueCurriculum, Scores, evaluate, rates, shipped_starter, starting_point
 from ..training import Example, Fitted, TrainSettings, plot_loss, plot_scores, read_examples
 from ..training.precision import fast_bfloat16
-from .console import err, out, plain, print_json, scores_table, table, training_bar
+from .bench_report import mean, show
+from .console import err, out, plain, print_json, training_bar
 from .measure import Resident, machine
 
 CURVE = (20, 70, 200, 10_000)
@@ -46,9 +47,10 @@ def bench_role(
     for group in curve:
         bench.curve(group)
     if as_json:
-        print_json(bench.results | {"machine": machine(), "mean": bench.mean(chosen)})
+        print_json(bench.results | {"machine": machine(), "mean": mean(bench.results, chosen)})
     else:
-        bench.show(chosen)
+        show(bench.results, chosen)
+        out.print(f"\nkept in {bench.file}")
     if curve:
         plot_scores({g: bench.results["curve"][g] for g in curve}, PLOTTED, folder / "curve.png")
 
@@ -61,8 +63,8 @@ class _Bench:
         self._train = read_examples(data / "train.jsonl")
         self._test = _left_out(self._train, self.small_train) if held_out else read_examples(data / "small_test.jsonl")
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = folder / "results.json"
-        known = json.loads(self._file.read_text()) if self._file.exists() else {}
+        self.file = folder / "results.json"
+        known = json.loads(self.file.read_text()) if self.file.exists() else {}
         files = [
             (data / f).read_bytes() for f in ("roles.json", "small_train.jsonl", "small_test.jsonl", "train.jsonl")
         ]
@@ -70,7 +72,7 @@ class _Bench:
         taken_with = f"{settings.digest()} {held_out} {starter.key if starter else ''}"
         key = hashlib.sha256(b"".join(files) + taken_with.encode()).hexdigest()[:16]
         if known and known.get("key") != key:
-            raise DataError(self._file, "was taken with other settings or data", "choose another --out, or remove it")
+            raise DataError(self.file, "was taken with other settings or data", "choose another --out, or remove it")
         self.results: dict[str, Any] = {"key": key, "groups": {}, "curve": {}, **known}
         self._base: Base | None = None
 
@@ -107,7 +109,10 @@ class _Bench:
             "short prompt": Condition("short prompt", system=lambda e: str(self._role(e)["prompt_short"])),
             "long prompt": Condition("long prompt", system=lambda e: str(self._role(e)["prompt_long"])),
         }
-        found["scores"][condition] = plain(asdict(self._score(name, test, known[condition])))
+        scores = self._score(name, test, known[condition])
+        found["scores"][condition] = plain(asdict(scores))
+        if condition == "plugin":
+            found["trained_tasks"] = self._on_trained_tasks(name, test, scores)
         self._keep("groups", name, found)
 
     def curve(self, name: str) -> None:
@@ -134,47 +139,11 @@ class _Bench:
             points[str(len(rows))] = {k: score[k] for k in ("action", "call_exact")} | {"train_seconds": seconds}
             self._keep("curve", name, points)
 
-    def mean(self, groups: Sequence[str]) -> dict[str, dict[str, float]]:
-        """Unweighted means over the groups, by condition; and the worst group's training time and memory."""
-        found = [self.results["groups"][g] for g in groups]
-        means = {
-            condition: {
-                key: sum(f["scores"][condition][key] or 0.0 for f in found) / len(found)
-                for key in ("action", "call_exact", "reply_match", "nll", "prompt_tokens", "first_token_ms")
-            }
-            for condition in found[0]["scores"]
-        }
-        worst = {key: max(f[key] for f in found) for key in ("train_seconds", "resident_growth")}
-        return means | {"worst": worst}
-
-    def show(self, groups: Sequence[str]) -> None:
-        """Tables for people."""
-        for group in groups:
-            found = self.results["groups"][group]
-            scores_table(
-                f"{group} (trained {found['train_seconds']:.0f} s)", [Scores(**s) for s in found["scores"].values()]
-            )
-        mean = self.mean(groups)
-        plugin, long, worst = mean["plugin"], mean["long prompt"], mean["worst"]
-        fewer = 1 - plugin["prompt_tokens"] / long["prompt_tokens"]
-        sooner = plugin["first_token_ms"] / long["first_token_ms"]
-        rows = [
-            ["next action right, no prompt", f"{plugin['action']:.3f}", ">= 0.65"],
-            ["tool call exact", f"{plugin['call_exact']:.3f}", ">= 0.50"],
-            ["fewer prompt tokens than the long prompt", f"{fewer:.1%}", ">= 60 %"],
-            ["time to first token against the long prompt's", f"{sooner:.3f}", "<= 0.25"],
-            ["training one group, slowest (s)", f"{worst['train_seconds']:.0f}", "<= 240"],
-            ["resident memory while training / fp32 base", f"{worst['resident_growth']:.2f}", "< 0.60"],
-            ["the long prompt alone: next action right", f"{long['action']:.3f}", ""],
-        ]
-        table(f"\nmean of {len(groups)} groups ({machine()})", ["", "reached", "asked for"], rows)
-        for group, points in self.results["curve"].items():
-            rows = [
-                [n, f"{p['action']:.3f}", f"{p['call_exact']:.3f}", f"{p['train_seconds']:.0f}"]
-                for n, p in points.items()
-            ]
-            table(f"\n{group}: dialogues trained on", ["dialogues", "action", "call exact", "train s"], rows)
-        out.print(f"\nkept in {self._file}")
+    def _on_trained_tasks(self, name: str, test: Sequence[Example], scores: Scores) -> dict[str, Any]:
+        """The turns of tasks that the group's small training file has; the others are new to the plugin."""
+        tasks = {e.raw["role"] for e in self.small_train if e.raw["group"] == name}
+        marks = [sample.score for sample in scores.samples if test[sample.row].raw["role"] in tasks]
+        return rates(marks) | {"turns": len(marks)}
 
     def _role(self, example: Example) -> dict[str, Any]:
         return self._roles[example.raw["role"]]
@@ -215,9 +184,9 @@ class _Bench:
 
     def _keep(self, kind: str, name: str, value: Any) -> None:
         self.results[kind][name] = value
-        temporary = self._file.with_suffix(".new")
+        temporary = self.file.with_suffix(".new")
         temporary.write_text(json.dumps(self.results, indent=1) + "\n")
-        temporary.replace(self._file)
+        temporary.replace(self.file)
 
 
 def _left_out(train: Sequence[Example], small: Sequence[Example]) -> list[Example]:

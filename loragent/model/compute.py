@@ -6,7 +6,8 @@ a step pays for waking them (seen on two cores: training takes nearly twice as l
 So answering, scoring and training all compute here, one job after the other in the order of asking.
 
 What is compiled for a product of one shape is kept, 0.6 MB each, by oneDNN and once more by torch; both keep up to a
-thousand. A training step has a hundred-odd of them, so the bound below costs no time and saves 60 MB and more.
+thousand. A layer and its backward pass have some thirty of them, which the next layer finds again: the bound below costs
+no time and saves more than 100 MB (docs/adr/0007).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _NAME = "loragent-compute"
-KERNELS = "192"  # compiled products that are kept; fewer than a step has would be compiled again in every layer
+KERNELS = "64"  # compiled products that are kept; fewer than a layer has would be compiled again in every layer
 
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # both are read at the first product
     os.environ.setdefault(_cache, KERNELS)

@@ -2,7 +2,7 @@
 
 from .curriculum import DialogueCurriculum, PromptCurriculum
 from .evaluate import Condition, Sample, Scores, evaluate
-from .scoring import MATCH, TurnScore, nearest_reply, normalise, score_turn, similarity
+from .scoring import MATCH, TurnScore, nearest_reply, normalise, rates, score_turn, similarity
 from .spec import RoleSpec, load_role, write_role
 from .starter import shipped_starter, starting_point
 from .train import Report, train_role
@@ -21,6 +21,7 @@ __all__ = [
     "load_role",
     "nearest_reply",
     "normalise",
+    "rates",
     "score_turn",
     "shipped_starter",
     "similarity",

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from ..base import Base
 from ..core import GenerationRequest, Message, TrainingRow, Use
 from ..training import Example
-from .scoring import TurnScore, score_turn
+from .scoring import TurnScore, rates, score_turn
 
 MAX_TOKENS = 160  # of a generated turn; role answers and calls are shorter
 LONGER = 3  # times its reference in tokens: a similarity of MATCH allows 2.3 times its letters
@@ -40,11 +40,17 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One generated turn, for people to read."""
+    """One generated turn, for people to read.
+
+    Attributes:
+        row: index of its dialogue.
+    """
 
     question: str
     reference: str
     answer: str
+    row: int
+    score: TurnScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
+    row: int
     example: Example
     history: tuple[Message, ...]
     reference: Message
@@ -97,7 +104,7 @@ def evaluate(
     Args:
         replies: the reply templates by label of an example's role; without it actions are not scored.
     """
-    turns = [turn for example in examples for turn in _turns(example)]
+    turns = [turn for row, example in enumerate(examples) for turn in _turns(row, example)]
     requests = [
         GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=_limit(base, t))
         for t in turns
@@ -110,33 +117,32 @@ def evaluate(
     rows = [row for example in examples for row in _rows(base, example, condition)]
     likelihood = base.score(rows, condition.stack)
     shown = [
-        Sample(turn.history[-1].content if turn.history else "", _text(turn.reference), answer.raw)
-        for turn, answer in zip(turns, answers, strict=True)
+        Sample(turn.history[-1].content if turn.history else "", _text(turn.reference), answer.raw, turn.row, mark)
+        for turn, answer, mark in zip(turns, answers, marks, strict=True)
     ]
-    calls = [m.call_exact for m in marks if m.call_exact is not None]
-    actions = [m.action for m in marks if m.action is not None]
+    shares = rates(marks)
     return Scores(
         condition=condition.name,
         nll=sum(s.nll for s in likelihood) / max(1, sum(s.tokens for s in likelihood)),
-        reply_match=_share([m.match for m in marks]),
-        call_exact=_share(calls) if calls else None,
-        action=_share(actions) if actions else None,
+        reply_match=shares["reply_match"] or 0.0,
+        call_exact=shares["call_exact"],
+        action=shares["action"],
         prompt_tokens=statistics.fmean(a.usage.prompt_tokens for a in answers),
         first_token_ms=_first_token_ms(base, turns, condition),
         turns=len(marks),
-        calls=len(calls),
+        calls=sum(m.call_exact is not None for m in marks),
         samples=tuple(shown),
     )
 
 
-def _turns(example: Example) -> list[_Turn]:
+def _turns(row: int, example: Example) -> list[_Turn]:
     labels = iter(example.raw.get("labels") or [])
     turns = []
     for i, message in enumerate(example.messages):
         if message.role == "assistant":
             label = next(labels, None)
             if message.trained:
-                turns.append(_Turn(example, example.messages[:i], message, label))
+                turns.append(_Turn(row, example, example.messages[:i], message, label))
     return turns
 
 
@@ -160,10 +166,6 @@ def _first_token_ms(base: Base, turns: Sequence[_Turn], condition: Condition) ->
         request = GenerationRequest(condition.messages(turn.example, turn.history), condition.stack, max_tokens=1)
         times.append(base.generate(request)[0].usage.first_token_ms)
     return statistics.median(times[1:] or times)
-
-
-def _share(marks: Sequence[bool]) -> float:
-    return sum(marks) / max(1, len(marks))
 
 
 def _text(message: Message) -> str:

@@ -79,3 +79,17 @@ def score_turn(
     if replies is not None:
         action = match and (label not in replies or nearest_reply(text, replies) == label)
     return TurnScore(match, None, action)
+
+
+def rates(scores: Sequence[TurnScore]) -> dict[str, float | None]:
+    """``reply_match``, ``call_exact`` and ``action`` of many turns, as shares; None where no turn has that mark."""
+    marks: dict[str, list[bool | None]] = {
+        "reply_match": [s.match for s in scores],
+        "call_exact": [s.call_exact for s in scores],
+        "action": [s.action for s in scores],
+    }
+    return {name: _share([mark for mark in found if mark is not None]) for name, found in marks.items()}
+
+
+def _share(marks: Sequence[bool]) -> float | None:
+    return sum(marks) / len(marks) if marks else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,9 @@ def _train(
             name=spec.name,
             kind=spec.kind,
             base=base.fingerprint,
-            parents=tuple(dict.fromkeys(str(parent) for parent in (start, incumbent) if parent is not None)),
+            parents=(str(start),) if start is not None else (),
             data_sha256=digest,
-            settings=chosen.model_dump(),
+            settings=chosen.model_dump() | {"epochs": chosen.passes(started=start is not None)},
             before=before.numbers(),
             after=after.numbers(),
             seconds=round(fitted.seconds, 1),
@@ -180,4 +180,6 @@ def _samples(before: Scores, after: Scores) -> tuple[dict[str, str], ...]:
     """Answers of both, spread over the held-out turns."""
     step = max(1, len(after.samples) // SAMPLES)
     pairs = list(zip(before.samples, after.samples, strict=True))[::step][:SAMPLES]
-    return tuple({**asdict(b), "answer": a.answer, "base": b.answer} for b, a in pairs)
+    return tuple(
+        {"question": a.question, "reference": a.reference, "answer": a.answer, "base": b.answer} for b, a in pairs
+    )

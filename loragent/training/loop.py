@@ -116,8 +116,8 @@ class Trainer:
         self._optimiser = torch.optim.AdamW(
             self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
-        per_epoch = math.ceil(len(self._train) / settings.batch_rows)
-        self._steps = per_epoch * settings.epochs
+        self._epochs = settings.passes(started=start is not None)
+        self._steps = math.ceil(len(self._train) / settings.batch_rows) * self._epochs
         key = hashlib.sha256(f"{settings.digest()}|{data_sha256}|{loaded.fingerprint}".encode()).hexdigest()[:16]
         self._at = Progress(key)
         self._metrics = Metrics(workdir / "metrics.jsonl")
@@ -128,7 +128,7 @@ class Trainer:
 
     def epochs(self) -> Iterator[int]:
         """Epochs still to do; ends early once the validation has stopped improving."""
-        while self._at.epoch < self._settings.epochs:
+        while self._at.epoch < self._epochs:
             if self._held and self._at.epoch - self._at.best_epoch > self._settings.patience:
                 return
             yield self._at.epoch

@@ -18,7 +18,7 @@ class TrainSettings(BaseModel):
         layers: LoRA on the linear layers of the top that many decoder layers; 0 is all. What lies below is
             computed once and reused every epoch.
         learning_rate: peak; warm-up, then cosine decay to zero.
-        epochs: passes over the rows.
+        epochs: passes over the rows; by default 2 from a plugin to start with, 5 from fresh adapters.
         batch_rows: rows an optimiser step.
         micro_tokens: padded tokens a forward pass; bounds memory, not results.
         max_tokens: longer rows are cut behind the last whole answer that fits.
@@ -37,7 +37,7 @@ class TrainSettings(BaseModel):
     alpha: float = Field(default=32, gt=0)
     layers: int = Field(default=20, ge=0)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
-    epochs: int = Field(default=3, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     batch_rows: int = Field(default=4, ge=1)
     micro_tokens: int = Field(default=384, ge=64)
     max_tokens: int = Field(default=2048, ge=16)
@@ -63,6 +63,10 @@ class TrainSettings(BaseModel):
             field = ".".join(str(p) for p in first["loc"])
             known = ", ".join(cls.model_fields)
             raise TrainingError(f"{place}, {field}: {first['msg']}", f"the settings are {known}") from error
+
+    def passes(self, *, started: bool) -> int:
+        """Epochs of a run that begins with a plugin's matrices (``started``) or with fresh adapters."""
+        return self.epochs or (2 if started else 5)
 
     def digest(self) -> str:
         """Changes when any setting does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import loragent as la
-from loragent.role import nearest_reply, normalise, score_turn, similarity
+from loragent.role import TurnScore, nearest_reply, normalise, rates, score_turn, similarity
 
 REPLIES = {
     "ask_name": "Could you give me your name, please?",
@@ -68,3 +68,9 @@ def test_a_call_in_place_of_a_reply_is_wrong() -> None:
 
 def test_actions_are_not_scored_without_templates() -> None:
     assert score_turn("x", (), reply("x")).action is None
+
+
+def test_rates_leave_out_turns_without_that_mark() -> None:
+    marks = [TurnScore(True, None, True), TurnScore(True, False, None), TurnScore(False, True, None)]
+    assert rates(marks) == {"reply_match": 2 / 3, "call_exact": 0.5, "action": 1.0}
+    assert rates([]) == {"reply_match": None, "call_exact": None, "action": None}

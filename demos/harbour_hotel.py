@@ -36,7 +36,7 @@ out = Console(highlight=False)
 def main() -> None:
     parser = argparse.ArgumentParser(prog="loragent demo", description="Three trained roles on one shared base.")
     parser.add_argument("--ask", help="one question of yours in place of the scripted guest")
-    parser.add_argument("--rows", type=int, default=2, help="held-out dialogues a role for the table (0: no table)")
+    parser.add_argument("--rows", type=int, default=4, help="held-out dialogues a role for the table (0: no table)")
     options = parser.parse_args()
     with out.status("loading the base and three role plugins ..."):
         began = time.perf_counter()
@@ -81,7 +81,8 @@ def compare(base: la.Base, rows: int) -> None:
     with out.status("scoring on held-out dialogues ..."):
         for name in NAMES:
             role = load_role(ROLES / name)
-            examples = read_examples(role.eval_file)[:rows]
+            held = read_examples(role.eval_file)
+            examples = held[:: max(1, len(held) // rows)][:rows]
             plugin = evaluate(base, examples, Condition("plugin", (la.Use(name),)))
             prompt = evaluate(base, examples, Condition("long prompt", system=role.prompt))
             for label, scores in ((name, plugin), ("", prompt)):

@@ -6,8 +6,8 @@ a step pays for waking them (seen on two cores: training takes nearly twice as l
 So answering, scoring and training all compute here, one job after the other in the order of asking.
 
 What is compiled for a product of one shape is kept, 0.6 MB each, by oneDNN and once more by torch; both keep up to a
-thousand. A layer and its backward pass have some thirty of them, which the next layer finds again: the bound below costs
-no time and saves more than 100 MB (docs/adr/0007).
+thousand. A layer and its backward pass have some thirty, which the next layer finds again: the bound below costs no
+time and saves more than 100 MB (docs/adr/0007).
 """
 
 from __future__ import annotations

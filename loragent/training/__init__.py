@@ -2,9 +2,10 @@
 
 from .formats import Example, Scan, read_examples, scan_file
 from .gate import Verdict, judge
-from .loop import Fitted, Step, discard, fit, only_run
+from .loop import Fitted, Step, fit
 from .plot import plot_loss, plot_scores
 from .settings import TrainSettings
+from .workdir import discard, only_run
 
 __all__ = [
     "Example",

@@ -6,14 +6,11 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 from ..core import TrainingError, TrainingRow
 from ..model import LoadedModel, compute
@@ -24,6 +21,7 @@ from .memory import release_freed
 from .metrics import Metrics
 from .network import Network
 from .settings import TrainSettings
+from .workdir import only_run
 
 CHECKPOINT_SECONDS = 30.0
 WARMUP = 0.06  # share of the steps
@@ -236,22 +234,3 @@ class Trainer:
 
     def _spent(self) -> float:
         return self._at.seconds + time.perf_counter() - self._since
-
-
-def discard(workdir: Path) -> None:
-    """Forget a run that was published or refused: nothing is left to resume."""
-    (workdir / FILE).unlink(missing_ok=True)
-
-
-@contextmanager
-def only_run(workdir: Path, lock: str = ".lock") -> Iterator[None]:
-    """Keep other processes out of a run's folder, and turn a full disk into one clear error."""
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with FileLock(workdir / lock, timeout=0):
-            yield
-    except Timeout:
-        raise TrainingError(f"another training runs in {workdir}", "wait for it, or train under another name") from None
-    except (OSError, SafetensorError) as error:  # safetensors reports a full disk as an error of its own
-        why = getattr(error, "strerror", None) or error
-        raise TrainingError(f"can't write the run into {workdir} ({why})", "free the disk, then resume") from error

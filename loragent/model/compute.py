@@ -21,7 +21,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _NAME = "loragent-compute"
-KERNELS = "64"  # compiled products that are kept; fewer than a layer has would be compiled again in every layer
+KERNELS = "48"  # compiled products that are kept; fewer than a layer has would be compiled again in every layer
 
 for _cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):  # both are read at the first product
     os.environ.setdefault(_cache, KERNELS)

@@ -18,7 +18,7 @@ from .settings import TrainSettings
 from .streamline import streamline
 from .trunk import HiddenStates, Split
 
-KEPT_BYTES = 40 << 20  # of activations from the forward to the backward pass
+KEPT_BYTES = 64 << 20  # of activations from the forward to the backward pass
 
 
 class Network:

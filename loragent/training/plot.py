@@ -44,6 +44,9 @@ def plot_scores(
         for name, points in curves.items():
             side.plot([int(n) for n in points], [p[score] for p in points.values()], "o-", label=name)
         side.set(xscale="log", xlabel="training dialogues", title=title, ylim=(0, 1))
+        counts = sorted({int(n) for points in curves.values() for n in points})
+        side.set_xticks(counts, labels=[str(n) for n in counts])
+        side.minorticks_off()
     axes[0][0].legend(frameon=False)
     figure.savefig(target, dpi=110)
     pyplot.close(figure)

@@ -174,5 +174,12 @@ def test_the_gate_gives_its_reasons() -> None:
     assert not worse.passed
     assert [r.split()[0] for r in worse.reasons] == ["nll", "reply_match", "nll"]
     assert "clerk@3" in worse.reasons[2]
+    standing = {"nll": 1.0, "reply_match": 0.6, "call_exact": 0.7}
+    assert judge(
+        standing | {"nll": 1.004, "call_exact": 0.8}, {"nll": 2.0}, standing
+    ).passed  # as likely, and more right
+    assert not judge(standing | {"nll": 1.01, "call_exact": 0.8}, {"nll": 2.0}, standing).passed
+    assert not judge(standing | {"nll": 0.999}, {"nll": 2.0}, standing).passed
+    assert not judge(standing | {"nll": 0.9, "reply_match": 0.57}, {"nll": 2.0}, standing).passed
     fallen = judge({"nll": 1.0, "call_exact": 0.1}, {"nll": 2.0, "call_exact": 0.0}, {"nll": 1.5, "call_exact": 0.5})
     assert "call_exact" in fallen.reasons[0]

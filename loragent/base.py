@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .core import GenerationRequest, Reply, RowScore, Teacher, TrainingRow, Use
-from .engine import Engine
+from .engine import Engine, fastest
 from .engine import Sequence as Row
-from .model import ChatTemplate, LoadedModel, compute, home, load_model
+from .model import ChatTemplate, LoadedModel, compute, home, is_default, load_model, on_cuda
 from .plugin import Library, Plugin, Shapes, load_weights
 from .training import Fitted, Step, TrainSettings, fit
 
@@ -42,13 +42,16 @@ class Base:
         Args:
             source: a causal LM folder or a hub id; by default SmolLM2-135M-Instruct, fetched at first use.
             device: by default CUDA where there is one.
-            dtype: "float32" or "bfloat16"; by default bfloat16 on CUDA, float32 on a CPU.
+            dtype: "float32", "bfloat16" or "int8"; by default bfloat16 on CUDA, on a CPU what computes the default base
+                fastest there (docs/adr/0009), and float32 for any other base.
             library: where plugins are found by name; by default ``$LORAGENT_HOME/plugins``.
             download: allow a hub id to be fetched from the hub.
 
         Raises:
             BaseModelError: it can't be found, fetched, verified or loaded.
         """
+        if dtype is None and is_default(source) and not on_cuda(device):
+            dtype = fastest()
         loaded = compute(lambda: load_model(source, device, dtype, download=download))
         known = library if isinstance(library, Library) else Library(library or home() / "plugins")
         return cls(loaded, known)
@@ -100,6 +103,8 @@ class Base:
 
         Raises:
             PluginNotFound, PluginRefused, ContextOverflow: about a request, before anything runs.
+            EngineBusy: too many requests of others wait already.
+            GenerationTimeout: one of the requests had a ``timeout``, which is over; the others are cancelled.
             GenerationError: a step failed.
         """
         several = [requests] if isinstance(requests, GenerationRequest) else list(requests)
@@ -110,7 +115,8 @@ class Base:
 
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[Reply]:
         """:meth:`generate` for asyncio."""
-        sequences = [self._engine.submit(request) for request in requests]
+        sequences = [self._engine.prepare(request) for request in requests]
+        self._engine.enqueue(*sequences)
         with _cancelled_on_error(sequences):
             return list(await asyncio.gather(*(asyncio.wrap_future(s.future) for s in sequences)))
 

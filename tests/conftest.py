@@ -19,6 +19,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import loragent as la
+from loragent.engine import Sequence
+from loragent.engine.runner import Runner
 from loragent.model.default import CHAT_TEMPLATE
 
 torch.set_num_threads(2)
@@ -90,6 +92,13 @@ def make_plugin(tiny: Path, tmp_path: Path) -> MakePlugin:
         return tmp_path / name
 
     return make
+
+
+def read_whole(runner: Runner, rows: list[Sequence]) -> torch.Tensor:
+    """Logits [rows, vocabulary] behind whole prompts, row i in slot i."""
+    for slot, row in enumerate(rows):
+        row.slot = slot
+    return runner.read(rows, [len(row.ids) for row in rows])
 
 
 def write_jsonl(path: Path, rows: list[dict[str, object]]) -> Path:

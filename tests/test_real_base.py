@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import loragent as la
 from loragent.role import Condition, evaluate, load_role
 from loragent.training import read_examples
+from tests.conftest import read_whole
 
 pytestmark = pytest.mark.slow
 ROLES = Path(__file__).parent.parent / "roles"
@@ -21,7 +22,7 @@ NAMES = ("concierge", "reservations", "housekeeping")
 
 @pytest.fixture(scope="module")
 def real() -> Iterator[la.Base]:
-    with la.Base.load(device="cpu") as base:
+    with la.Base.load(device="cpu", dtype="float32") as base:
         yield base
 
 
@@ -57,7 +58,7 @@ def test_three_plugins_on_one_row_match_peft_to_1e_4(real: la.Base) -> None:
     runner = real._engine._runner
     prepared = real._engine.prepare(la.GenerationRequest("Is there a double free in May?", paths))
     with torch.inference_mode():
-        found = runner.prefill([prepared], 0)[0]
+        found = read_whole(runner, [prepared])[0]
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
 
 

@@ -7,14 +7,10 @@ from typing import Annotated
 
 import typer
 
+from .bench_engine import bench_engine
 from .bench_role import bench_role
 
 app = typer.Typer(no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Keeps ``role`` a subcommand."""
 
 
 @app.command("role")
@@ -41,3 +37,13 @@ def role(
         settings=dict(pair.split("=", 1) for pair in setting or []),
         as_json=as_json,
     )
+
+
+@app.command("engine")
+def engine(
+    rounds: Annotated[int, typer.Option(min=1, help="Times that each pair is measured, in turn.")] = 3,
+    only: Annotated[str | None, typer.Option(help="Comma-separated numbers of rows, for instance 1a,3b.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """The engine against stock PEFT and transformers, and against itself."""
+    bench_engine(rounds=rounds, only=only.split(",") if only else None, as_json=as_json)

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 import torch
 import typer
 
+from ..engine import fastest, speeds
+from ..engine.choice import FILE
 from ..model import default_folder, ensure_default, home
 from ..training.precision import fast_bfloat16
 from .console import Json, out, print_json
@@ -34,7 +36,7 @@ def doctor(
     """Check versions, device, base, cache and library; exit 1 if something needed is missing."""
     if fetch:
         ensure_default()
-    findings = [_python(), *_packages(), _device(), _base(), _disk(), _library()]
+    findings = [_python(), *_packages(), _device(), _products(), _base(), _disk(), _library()]
     if as_json:
         print_json([asdict(f) for f in findings])
     else:
@@ -65,6 +67,13 @@ def _device() -> Finding:
         return Finding("device", f"{torch.cuda.get_device_name()}, bfloat16")
     speed = "bfloat16 in hardware: fast training" if fast_bfloat16() else "no bfloat16 in hardware: training in float32"
     return Finding("device", f"cpu, {torch.get_num_threads()} threads, {speed}")
+
+
+def _products() -> Finding:
+    if torch.cuda.is_available():
+        return Finding("answers", "bfloat16")
+    found = ", ".join(f"{name} {time:.0f} us" for name, time in speeds().items())
+    return Finding("answers", f"{fastest()} (a layer's products: {found}; remembered in {home() / FILE})")
 
 
 def _base() -> Finding:

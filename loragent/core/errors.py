@@ -10,7 +10,9 @@ LoragentError
 ├── DataError               a data file or a row of it is unusable (file, line, way out)
 ├── TrainingError           a training run can't start, resume or finish
 ├── GenerationError         a request can't be served
-│   └── ContextOverflow     prompt and answer don't fit into the context
+│   ├── ContextOverflow     prompt and answer don't fit into the context
+│   ├── EngineBusy          too many requests wait already
+│   └── GenerationTimeout   a request took longer than it was given
 └── RoleError               a role folder is incomplete or contradictory
 """
 
@@ -104,6 +106,31 @@ class ContextOverflow(GenerationError):
             f"the prompt and its answer need {tokens} tokens, the context holds {limit}",
             "shorten the messages or lower max_tokens",
         )
+
+
+class EngineBusy(GenerationError):
+    """Too many requests wait already.
+
+    Args:
+        waiting: how many.
+    """
+
+    def __init__(self, waiting: int) -> None:
+        self.waiting = waiting
+        super().__init__(f"{waiting} requests wait already", "try again later, or ask for less at a time")
+
+
+class GenerationTimeout(GenerationError):
+    """A request took longer than it was given.
+
+    Args:
+        seconds: how long that was.
+        text: what was answered until then.
+    """
+
+    def __init__(self, seconds: float, text: str) -> None:
+        self.seconds, self.text = seconds, text
+        super().__init__(f"no whole answer within {seconds:g} s", "give it a longer timeout or a lower max_tokens")
 
 
 class RoleError(LoragentError):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .message import Message, ToolCall, as_messages
 
@@ -18,12 +18,15 @@ class Use(BaseModel):
     Attributes:
         plugin: a name, ``"name@version"`` or the path of a PEFT folder.
         scale: multiplies the plugin's own ``alpha / r``; 1.0 is as trained.
+        after: how many messages of the conversation it does not apply to. What was read without it before need not be
+            read again (an activated LoRA: Greenewald et al. 2025, arXiv 2504.12397).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plugin: str
     scale: float = Field(default=1.0, allow_inf_nan=False)
+    after: int = Field(default=0, ge=0)
 
     def __init__(self, plugin: str | Path, **fields: Any) -> None:
         super().__init__(plugin=str(plugin), **fields)
@@ -41,6 +44,7 @@ class GenerationRequest(BaseModel):
         top_p: nucleus mass kept (Holtzman et al. 2020); 1 keeps everything.
         stop: strings that end the answer; they are not part of it.
         seed: makes a sampled row repeatable, whatever else is in the batch.
+        timeout: seconds from submission after which the row is given up; None for no limit.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,6 +57,7 @@ class GenerationRequest(BaseModel):
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
 
     def __init__(
         self, messages: str | Sequence[Message | Mapping[str, Any]] = (), stack: Sequence[Any] = (), **fields: Any
@@ -72,6 +77,13 @@ class GenerationRequest(BaseModel):
     def _stack(cls, value: Any) -> tuple[Use, ...]:
         entries = (value,) if isinstance(value, (str, Path, Use)) else tuple(value)
         return tuple(entry if isinstance(entry, Use) else Use(entry) for entry in entries)
+
+    @model_validator(mode="after")
+    def _after(self) -> GenerationRequest:
+        for use in self.stack:
+            if use.after > len(self.messages):
+                raise ValueError(f"{use.plugin} is used after {use.after} messages, but there are {len(self.messages)}")
+        return self
 
     @field_validator("stop", mode="before")
     @classmethod

@@ -1,6 +1,7 @@
 """Inference: rows with different stacks, decoded together on one shared base."""
 
+from .choice import fastest, speeds
 from .engine import Engine
 from .sequence import Sequence
 
-__all__ = ["Engine", "Sequence"]
+__all__ = ["Engine", "Sequence", "fastest", "speeds"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,8 +11,20 @@ from torch import Tensor
 _STEP = 256  # slots grow in multiples of that many tokens
 
 
+class KeyValues(NamedTuple):
+    """One row's, layer by layer: [heads, tokens, head_dim]."""
+
+    k: tuple[Tensor, ...]
+    v: tuple[Tensor, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(t.nbytes for t in (*self.k, *self.v))
+
+
 class KeyValueCache:
-    """Slotted memory, row i of a batch being slot ``first + i``.
+    """Slotted memory; a row has one slot.
 
     Attributes:
         k, v: per layer, [slots, heads, tokens, head_dim]; made when the first keys arrive, since only
@@ -28,39 +41,57 @@ class KeyValueCache:
         """Make room; what is there is copied only when it has to grow."""
         if slots <= self._slots and tokens <= self._tokens:
             return
-        if slots > self._slots:
-            self._slots = max(slots, min(2 * self._slots, self._max_slots))
-        if tokens > self._tokens:
-            self._tokens = -(-max(tokens, int(1.5 * self._tokens)) // _STEP) * _STEP
-        for store in (self.k, self.v):
-            store[:] = [self._grown(t) if t is not None else None for t in store]
+        rows, width = self._slots, self._tokens
+        if slots > rows:
+            rows = max(slots, min(2 * rows, self._max_slots))
+        if tokens > width:
+            width = -(-max(tokens, int(1.5 * width)) // _STEP) * _STEP
+        grown = [[_grown(t, rows, width) if t is not None else None for t in store] for store in (self.k, self.v)]
+        self.k[:], self.v[:] = grown  # only now: running out of memory changes nothing
+        self._slots, self._tokens = rows, width
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Copy one row's first ``tokens`` keys and values into another slot."""
-        if not tokens:
-            return
-        for store in (self.k, self.v):
-            for tensor in store:
-                if tensor is not None:
-                    tensor[target, :, :tokens] = tensor[source, :, :tokens]
+        for tensor in self._present():
+            tensor[target, :, :tokens] = tensor[source, :, :tokens]
+
+    def wipe(self, slot: int) -> None:
+        """Zero a slot."""
+        for tensor in self._present():
+            tensor[slot].zero_()
+
+    def swap(self, one: int, other: int, tokens: int) -> None:
+        """Exchange the first ``tokens`` keys and values of two slots."""
+        for tensor in self._present():
+            tensor[[one, other], :, :tokens] = tensor[[other, one], :, :tokens]
+
+    def take(self, slot: int, tokens: int, layers: int | None = None) -> KeyValues:
+        """A copy of a row's first ``tokens`` keys and values, of the lowest layers or all."""
+        stores = (self.k[:layers], self.v[:layers])
+        k, v = (tuple(t[slot, :, :tokens].clone() for t in store if t is not None) for store in stores)
+        return KeyValues(k, v)
+
+    def put(self, slot: int, values: KeyValues, tokens: int) -> None:
+        """Write the first ``tokens`` of what :meth:`take` gave into a slot."""
+        for store, given in ((self.k, values.k), (self.v, values.v)):
+            for index, tensor in enumerate(given):
+                self._layer(store, index, tensor[None])[slot, :, :tokens] = tensor[:, :tokens]
+
+    def _present(self) -> list[Tensor]:
+        return [t for t in (*self.k, *self.v) if t is not None]
 
     def clear(self) -> None:
         """Free the memory."""
         self.__init__(len(self.k), self._max_slots)  # type: ignore[misc]
 
-    def writer(self, first: int, positions: Tensor, tokens: int) -> CacheView:
-        """A view for one forward pass over the rows from slot ``first`` on.
+    def writer(self, slots: Sequence[int], positions: Tensor, tokens: int) -> CacheView:
+        """A view for one forward pass over the rows in some slots.
 
         Args:
             positions: [rows, q] position of each new token in its row.
             tokens: how many tokens of each slot the pass attends to.
         """
-        return CacheView(self, first, positions, tokens)
-
-    def _grown(self, old: Tensor) -> Tensor:
-        new = old.new_zeros(self._slots, old.shape[1], self._tokens, old.shape[3])
-        new[: old.shape[0], :, : old.shape[2]] = old
-        return new
+        return CacheView(self, slots, positions, tokens)
 
     def _layer(self, store: list[Tensor | None], index: int, like: Tensor) -> Tensor:
         tensor = store[index]
@@ -69,17 +100,24 @@ class KeyValueCache:
         return tensor
 
 
+def _grown(old: Tensor, slots: int, tokens: int) -> Tensor:
+    new = old.new_zeros(slots, old.shape[1], tokens, old.shape[3])
+    new[: old.shape[0], :, : old.shape[2]] = old
+    return new
+
+
 class CacheView:
     """What transformers' attention layers see of the cache: ``update`` stores and returns."""
 
     is_sliding = (False,)
     is_compileable = False
 
-    def __init__(self, cache: KeyValueCache, first: int, positions: Tensor, tokens: int) -> None:
-        rows = positions.shape[0]
+    def __init__(self, cache: KeyValueCache, slots: Sequence[int], positions: Tensor, tokens: int) -> None:
         self._cache, self._tokens = cache, tokens
-        self._part = slice(first, first + rows)
-        self._rows = torch.arange(first, first + rows, device=positions.device)[:, None]  # [rows, 1]
+        self._rows = torch.tensor(slots, device=positions.device)[:, None]  # [rows, 1]
+        first, adjacent = slots[0], list(slots) == list(range(slots[0], slots[0] + len(slots)))
+        # Of rows that lie side by side a view will do; others are copied together.
+        self._part: Any = slice(first, first + len(slots)) if adjacent else self._rows[:, 0]
         self._positions = positions
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

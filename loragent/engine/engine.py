@@ -12,20 +12,29 @@ from typing import TypeVar
 
 import torch
 
-from ..core import ContextOverflow, GenerationError, GenerationRequest, Mounted, RowScore, Teacher, TrainingRow, Use
+from ..core import (
+    ContextOverflow,
+    EngineBusy,
+    GenerationError,
+    GenerationRequest,
+    Mounted,
+    RowScore,
+    Teacher,
+    TrainingRow,
+    Use,
+)
 from ..model import LoadedModel, compute
 from ..plugin import Plugin
+from .batch import Batch
 from .lora import Mount
 from .runner import Runner
 from .sampler import sample
-from .sequence import Sequence, Shared
+from .sequence import Sequence
 from .slots import Slots
 
 T = TypeVar("T")
 MAX_ROWS = 32
-MIN_SHARED = 16  # tokens that are worth copying from another row
-PREFILL_TOKENS = 4096  # padded tokens that one prefill step reads at most, unless one prompt is longer
-STEP_TOKENS = 64  # another step costs about as much as reading that many tokens
+MAX_WAITING = 1024
 
 
 class Engine:
@@ -40,9 +49,9 @@ class Engine:
     def __init__(self, loaded: LoadedModel, resolve: Callable[[str], Plugin], max_rows: int = MAX_ROWS) -> None:
         self._loaded, self._resolve, self._max_rows = loaded, resolve, max_rows
         self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, loaded.device, loaded.dtype)
-        self._runner = Runner(loaded, max_rows)
+        self._runner = compute(lambda: Runner(loaded, max_rows))
         self._waiting: deque[Sequence] = deque()
-        self._running: list[Sequence] = []
+        self._batch = Batch(self._runner.cache, max_rows, loaded.model.config.num_hidden_layers)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -59,10 +68,16 @@ class Engine:
         return sequence
 
     def enqueue(self, *sequences: Sequence) -> None:
-        """Queue what :meth:`prepare` made; sequences that are queued together are read together."""
+        """Queue what :meth:`prepare` made; sequences that are queued together are read together.
+
+        Raises:
+            EngineBusy: the queue is full. One caller's rows alone never fill it.
+        """
         with self._wake:
             if self._closed:
                 raise GenerationError("this base is closed", "load it again")
+            if self._waiting and len(self._waiting) + len(sequences) > MAX_WAITING:
+                raise EngineBusy(len(self._waiting))
             self._waiting.extend(sequences)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name="loragent-engine", daemon=True)
@@ -76,9 +91,12 @@ class Engine:
         needed, limit = len(prompt) + request.max_tokens, self._loaded.context_length
         if needed > limit:
             raise ContextOverflow(needed, limit)
-        entries = [self._mount(use) for use in request.stack]
+        entries = [
+            self._mount(use, self._loaded.template.tokens_before(request.messages, use.after)) for use in request.stack
+        ]
         stack = tuple(mount for mount, _ in entries)
-        return Sequence(request, prompt, stack, tuple(m for _, m in entries), self._loaded.template)
+        mounted = tuple(m for _, m in entries)
+        return Sequence(request, prompt, stack, mounted, self._loaded.template, self._runner.floor(stack))
 
     def score(self, rows: Rows[TrainingRow], stack: Rows[Use] = ()) -> list[RowScore]:
         """Likelihood of the masked tokens of rows under a stack; computed between steps."""
@@ -105,6 +123,10 @@ class Engine:
         self, rows: Rows[TrainingRow], stack: Rows[Use], reduce: Callable[[TrainingRow, torch.Tensor], T]
     ) -> list[T]:
         """What becomes of the logits [targets, vocabulary] of each row, row by row, between steps."""
+        if late := [use.plugin for use in stack if use.after]:
+            raise GenerationError(
+                f"{late[0]} is used after some messages", "rows of tokens have none: leave `after` out"
+            )
         mounts = tuple(self._mount(use)[0] for use in stack)
 
         @torch.inference_mode()
@@ -120,12 +142,13 @@ class Engine:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
+        self._batch.prefixes.clear()
         atexit.unregister(self.close)
 
-    def _mount(self, use: Use) -> tuple[Mount, Mounted]:
+    def _mount(self, use: Use, start: int = 0) -> tuple[Mount, Mounted]:
         plugin = self._resolve(use.plugin)
         mounted = Mounted(plugin.name, plugin.version, use.scale, plugin.manifest.sha256)
-        return Mount(plugin.key, self._slots.get(plugin), use.scale), mounted
+        return Mount(plugin.key, self._slots.get(plugin), use.scale, start), mounted
 
     # -- the engine's thread -----------------------------------------------------------------------
 
@@ -135,84 +158,86 @@ class Engine:
                 compute(self._turn)
             except Exception as error:  # Python goes down, or the fault is ours: nobody must wait for ever
                 self._drop(_failure(error))
-        for row in (*self._running, *self._waiting):
+        for row in (*self._batch.rows, *self._waiting):
             row.end("cancelled")
 
     def _drop(self, error: GenerationError) -> None:
-        for row in (*self._running, *self._waiting):
+        with self._wake:
+            rows = [*self._batch.rows, *self._waiting]
+            self._batch.drop()
+            self._waiting.clear()
+        for row in rows:
             row.fail(error)
-        self._running.clear()
-        self._waiting.clear()
 
     @torch.inference_mode()
     def _turn(self) -> None:
-        self._step(self._admit())
+        self._admit()
+        self._decode()
+        self._read()
         self._retire()
 
     def _work_to_do(self) -> bool:
         with self._wake:
-            while not (self._waiting or self._running or self._closed):
+            while not (self._waiting or self._batch.rows or self._closed):
                 self._runner.cache.clear()
                 self._wake.wait()
             return not self._closed
 
-    def _admit(self) -> list[Sequence]:
-        """Rows whose prompts are read in this step, first come first served."""
-        admitted: list[Sequence] = []
-        width = tokens = 0
-        while self._waiting and len(self._running) + len(admitted) < self._max_rows:
+    def _admit(self) -> None:
+        """Rows get slots, first come first served; those whose time is over are given up, here or there."""
+        for row in (*self._batch.rows, *self._waiting):
+            row.check_time()
+        while self._waiting:
             row = self._waiting[0]
-            if row.cancelled.is_set():
+            if row.finish:
+                self._waiting.popleft()
+            elif row.cancelled.is_set():
                 self._waiting.popleft().end("cancelled")
-                continue
-            row.shared = self._best_shared(row)
-            fresh = len(row.ids) - row.shared.tokens
-            width, tokens = max(width, fresh), tokens + fresh
-            if admitted and width * (len(admitted) + 1) > min(PREFILL_TOKENS, tokens + max(STEP_TOKENS, tokens // 4)):
-                break  # too much padding
-            if any(row.common(other) >= row.shared.tokens + STEP_TOKENS for other in admitted):
-                break  # in the next step it need not read what that row reads in this one
-            admitted.append(self._waiting.popleft())
-        return admitted
+            elif self._batch.admit(row):
+                self._waiting.popleft()
+            else:
+                return
 
-    def _best_shared(self, row: Sequence) -> Shared:
-        """The running row with the longest beginning in common that is in the cache already."""
-        found = [Shared(slot, min(row.common(other), other.done)) for slot, other in enumerate(self._running)]
-        best = max(found, key=lambda s: s.tokens, default=Shared())
-        return best if best.tokens >= MIN_SHARED else Shared()
+    def _read(self) -> None:
+        """A chunk of the prompts that wait to be read."""
+        if chunk := self._batch.next_to_read():
+            rows, counts = zip(*chunk, strict=True)
+            self._step(rows, lambda: self._runner.read(rows, counts, self._batch.levels))
+            self._batch.promote([row for row in rows if row.answering])
 
-    def _step(self, admitted: list[Sequence]) -> None:
-        rows = admitted or self._running
+    def _decode(self) -> None:
+        """A token of each row whose prompt was read before this turn."""
+        if rows := self._batch.running:
+            self._step(rows, lambda: self._runner.decode(rows))
+
+    def _step(self, rows: Rows[Sequence], forward: Callable[[], torch.Tensor]) -> None:
         try:
-            logits = self._runner.prefill(rows, len(self._running)) if admitted else self._runner.decode(rows)
-            tokens = sample(logits, [r.sampling for r in rows], [r.banned() for r in rows])
+            logits = forward()
+            whole = [row for row in rows if row.done == len(row.ids)]
+            tokens = sample(logits, [r.sampling for r in whole], [r.banned() for r in whole]) if whole else []
         except Exception as error:  # one bad step must not take the engine down
             for row in rows:
                 row.fail(_failure(error))
-        else:
-            for row, token in zip(rows, tokens, strict=True):
-                try:
-                    row.append(token)
-                except Exception as error:  # nor may one bad row
-                    row.fail(_failure(error))
-        self._running += admitted
+            return
+        for row, token in zip(whole, tokens, strict=True):
+            try:
+                if token is None:
+                    raise GenerationError("the answer is not finite", "lower the scales of its plugins")
+                row.append(token)
+            except Exception as error:  # nor may one bad row
+                row.fail(_failure(error))
 
     def _retire(self) -> None:
-        """Let finished rows go; the last row moves into the gap, so that rows stay contiguous."""
-        for i in reversed(range(len(self._running))):
-            row = self._running[i]
-            if row.finish or row.cancelled.is_set():
-                last = self._running.pop()
-                if i < len(self._running):
-                    self._running[i] = last
-                    self._runner.cache.copy(len(self._running), i, last.done)
-                try:
-                    row.end("cancelled")
-                except Exception as error:
-                    row.fail(_failure(error))
+        for row in self._batch.retire():
+            try:
+                row.end("cancelled")
+            except Exception as error:
+                row.fail(_failure(error))
 
 
 def _failure(cause: Exception) -> GenerationError:
+    if isinstance(cause, GenerationError):
+        return cause
     error = GenerationError(f"a step failed: {cause}", "the engine goes on; see the cause")
     error.__cause__ = cause
     return error

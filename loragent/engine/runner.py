@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from collections.abc import Sequence as Rows
 
 import torch
 from torch import Tensor
 
 from ..core import TrainingRow
-from ..model import LoadedModel, twin_of
+from ..model import LoadedModel
+from .build import build_decoder, build_head
 from .cache import KeyValueCache
-from .lora import Planner, Stack, StackContext, mount_layers
+from .decoder import Part
+from .lora import Planner, Stack
 from .sequence import Sequence
 
 
@@ -21,32 +24,42 @@ class Runner:
     """
 
     def __init__(self, loaded: LoadedModel, max_rows: int = 32) -> None:
-        self._model = twin_of(loaded.model)
         self._device = loaded.device
-        self._context = StackContext()
-        mount_layers(self._model, list(loaded.linear_shapes()), self._context)
-        self.planner = Planner()
-        self.cache = KeyValueCache(self._model.config.num_hidden_layers, max_rows)
+        self._head, self._decoder = build_head(loaded), build_decoder(loaded)
+        self._layers = int(loaded.model.config.num_hidden_layers)
+        self.planner = Planner(self._decoder.fans)
+        self.cache = KeyValueCache(self._layers, max_rows)
 
-    def prefill(self, rows: Rows[Sequence], first: int) -> Tensor:
-        """Read prompts into the slots from ``first`` on; returns logits [rows, vocabulary] of their last tokens.
+    def floor(self, stack: Stack) -> int:
+        """The lowest layer that a stack touches; the number of layers, if none."""
+        names = {name for mount in stack for name in mount.weights.pairs}
+        return min((self._decoder.level(name) for name in names), default=self._layers)
 
-        A row that begins like a running one gets that row's keys and values, and only the rest is read.
+    def read(self, rows: Rows[Sequence], counts: Rows[int], levels: Iterable[int] = ()) -> Tensor:
+        """Read the next tokens of each prompt; returns logits [n, vocabulary] of the n rows that are whole then.
+
+        Args:
+            rows: whose next tokens are read from the same level.
+            counts: tokens of each.
+            levels: at which hidden states are kept, for trunks.
         """
-        starts = torch.tensor([row.shared.tokens for row in rows])
-        lengths = torch.tensor([len(row.ids) for row in rows]) - starts
+        starts, lengths = torch.tensor([row.done for row in rows]), torch.tensor(counts)
         fresh, width = int(lengths.max()), int((starts + lengths).max())
-        self.cache.reserve(first + len(rows), width + 1)
+        self.cache.reserve(max(row.slot for row in rows) + 1, width + 1)
         ids = torch.zeros(len(rows), fresh, dtype=torch.long)
-        for i, row in enumerate(rows):
-            self.cache.copy(row.shared.slot, first + i, row.shared.tokens)
-            ids[i, : int(lengths[i])] = torch.tensor(row.ids[row.shared.tokens :])
+        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
+            ids[i, :count] = torch.tensor(row.ids[row.done : row.done + count])
         # Padding lies behind each row's tokens, so causality alone keeps it out; what would lie behind the longest
         # row shares one place there, so that no position is past the context.
         positions = (starts[:, None] + torch.arange(fresh)).clamp(max=width)
         mask = torch.arange(width) <= positions[:, None, :, None]  # [rows, 1, q, k]
-        hidden = self._forward(rows, ids, positions, mask, first, width)
-        return self._head(hidden[torch.arange(len(rows)), lengths - 1])
+        part = Part(rows[0].level, _known(rows, counts), dict.fromkeys(levels))
+        hidden = self._forward(rows, ids, positions, mask, width, part)
+        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
+            row.tap({level: x[i, :count] for level, x in part.taps.items() if x is not None})
+            row.done += count
+        whole = [i for i, row in enumerate(rows) if row.done == len(row.ids)]
+        return self._logits(hidden[whole, lengths[whole] - 1])
 
     def decode(self, rows: Rows[Sequence]) -> Tensor:
         """Read one token of each row, slot i being row i; returns logits [rows, vocabulary]."""
@@ -55,8 +68,10 @@ class Runner:
         self.cache.reserve(len(rows), width)
         ids = torch.tensor([[row.ids[-1]] for row in rows])
         mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
-        hidden = self._forward(rows, ids, done[:, None], mask, 0, width)
-        return self._head(hidden[:, -1])
+        hidden = self._forward(rows, ids, done[:, None], mask, width)
+        for row in rows:
+            row.done += 1
+        return self._logits(hidden[:, -1])
 
     def at_targets(self, rows: Rows[TrainingRow], stack: Stack) -> Tensor:
         """Logits [n, vocabulary] that predict the masked tokens of some rows, row after row."""
@@ -64,32 +79,33 @@ class Runner:
         ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : lengths[i]] = torch.tensor(row.ids)
-        self._context.plan = self.planner.plan([stack] * len(rows))
+        plan = self.planner.plan([stack] * len(rows))
+        positions = torch.arange(ids.shape[1], device=self._device).expand(ids.shape)
         # Padding lies behind, where causality keeps it out.
-        hidden = self._model.get_decoder()(input_ids=ids.to(self._device), use_cache=False).last_hidden_state
+        hidden = self._decoder(plan, ids.to(self._device), positions, None, None)
         places = [(i, at - 1) for i, row in enumerate(rows) for at, on in enumerate(row.mask) if on and at > 0]
         row_index, position = torch.tensor(places, device=self._device).unbind(1)
-        return self._head(hidden[row_index, position])
+        return self._logits(hidden[row_index, position])
 
     def _forward(
-        self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, first: int, width: int
+        self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, width: int, part: Part | None = None
     ) -> Tensor:
         """ids, positions: [rows, q]; mask: [rows, 1, q, k], True where attended -> hidden [rows, q, d]."""
-        self._context.plan = self.planner.plan([row.stack for row in rows])
+        plan = self.planner.plan([row.mounts for row in rows])
         positions = positions.to(self._device)
-        output = self._model.get_decoder()(
-            input_ids=ids.to(self._device),
-            position_ids=positions,
-            attention_mask=mask.to(self._device),
-            past_key_values=self.cache.writer(first, positions, width),
-            use_cache=True,
-        )
-        for row in rows:
-            row.done = len(row.ids)
-        hidden: Tensor = output.last_hidden_state
-        return hidden
+        cache = self.cache.writer([row.slot for row in rows], positions, width)
+        return self._decoder(plan, ids.to(self._device), positions, mask.to(self._device), cache, part)
 
-    def _head(self, hidden: Tensor) -> Tensor:
+    def _logits(self, hidden: Tensor) -> Tensor:
         """[rows, d] -> fp32 logits [rows, vocabulary]."""
-        logits: Tensor = self._model.get_output_embeddings()(hidden)
-        return logits.float()
+        return self._head(hidden).float()
+
+
+def _known(rows: Rows[Sequence], counts: Rows[int]) -> Tensor | None:
+    """What the rows' trunks hold of the next tokens, [rows, q, d], padded behind; None at level 0."""
+    known = [
+        row.trunk[0].hidden[row.done : row.done + count]
+        for row, count in zip(rows, counts, strict=True)
+        if row.level and row.trunk is not None
+    ]
+    return torch.nn.utils.rnn.pad_sequence(known, batch_first=True) if known else None

@@ -18,8 +18,11 @@ class Sampling:
     generator: torch.Generator | None
 
 
-def sample(logits: Tensor, rows: Sequence[Sampling], banned: Sequence[Sequence[int]]) -> list[int]:
-    """Pick one token a row.
+COLDEST = 1e-3  # below it a temperature is as good as none, and its quotients overflow
+
+
+def sample(logits: Tensor, rows: Sequence[Sampling], banned: Sequence[Sequence[int]]) -> list[int | None]:
+    """Pick one token a row; None for a row whose logits are not finite.
 
     Args:
         logits: [rows, vocabulary]; changed in place.
@@ -28,8 +31,12 @@ def sample(logits: Tensor, rows: Sequence[Sampling], banned: Sequence[Sequence[i
     for i, ids in enumerate(banned):
         if ids:
             logits[i, list(ids)] = -torch.inf
-    greedy = logits.argmax(-1).tolist()
-    return [greedy[i] if s.temperature == 0 else _draw(logits[i], s) for i, s in enumerate(rows)]
+    best, greedy = logits.max(-1)  # not a number if any is
+    finite, taken = best.isfinite().tolist(), greedy.tolist()
+    for i, settings in enumerate(rows):
+        if finite[i] and settings.temperature >= COLDEST:
+            taken[i] = _draw(logits[i], settings)
+    return [token if fine else None for token, fine in zip(taken, finite, strict=True)]
 
 
 def _draw(logits: Tensor, row: Sampling) -> int:

@@ -8,23 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
-from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
-from ..core import GenerationRequest, Mounted, Reply, Usage
+from ..core import GenerationRequest, GenerationTimeout, Mounted, Reply, Usage
 from ..model import ChatTemplate
 from .lora import Stack
+from .prefix import StackKey, Trunk, alike, common
 from .sampler import Sampling
 
 _CALL = "<tool_call>"
-
-
-class Shared(NamedTuple):
-    """How many tokens a row has in common with the running row of a slot."""
-
-    slot: int = 0
-    tokens: int = 0
 
 
 class Sequence:
@@ -33,7 +27,11 @@ class Sequence:
     Attributes:
         ids: prompt and answer, as token ids.
         done: how many of them are in the key-value cache.
-        shared: the running row that begins alike, whose keys and values are copied when this one is admitted.
+        slot: where in the cache they lie.
+        stack_key: identifies the exact stack: the plugins' hashes, scales, and from which token they apply.
+        floor: the lowest layer that the stack touches.
+        trunk: what is known of the layers below some level, and for how many tokens of this row.
+        tapped: hidden states of the tokens that were read so far, by level, for a trunk to be.
         finish: why it ended; empty while it runs.
     """
 
@@ -44,11 +42,16 @@ class Sequence:
         stack: Stack,
         mounted: tuple[Mounted, ...],
         template: ChatTemplate,
+        floor: int = 0,
     ) -> None:
         self.request, self.stack, self.mounted = request, stack, mounted
         self.ids, self.done, self.finish = list(prompt), 0, ""
         self.prompt_tokens = len(prompt)
-        self.shared = Shared()
+        self.slot = -1
+        self.stack_key: StackKey = tuple((m.key, m.scale, m.start) for m in stack)
+        self.floor = floor
+        self.trunk: tuple[Trunk, int] | None = None
+        self.tapped: dict[int, list[Tensor]] = {}
         self.cancelled = threading.Event()
         self._template = template
         seed = request.seed
@@ -64,13 +67,41 @@ class Sequence:
 
     def common(self, other: Sequence) -> int:
         """Tokens at the beginning that another row has too, under the same stack; never all: the last is read anew."""
-        if [(m.key, m.scale) for m in self.stack] != [(m.key, m.scale) for m in other.stack]:
-            return 0
-        known, last = 0, min(len(self.ids) - 1, len(other.ids))
-        while known < last:  # by halving, since comparing slices is quick
-            middle = (known + last + 1) // 2
-            known, last = (middle, last) if self.ids[known:middle] == other.ids[known:middle] else (known, middle - 1)
-        return known
+        limit = alike(self.stack_key, other.stack_key)
+        return common(self.ids, other.ids, min(len(self.ids) - 1, limit)) if limit else 0
+
+    @property
+    def level(self) -> int:
+        """The layer from which the next tokens are to be read: 0, or that of the trunk that is known of them."""
+        return self.trunk[0].level if self.trunk is not None and self.done < self.trunk[1] else 0
+
+    @property
+    def held(self) -> int:
+        """Tokens of which keys and values lie in the slot, if only those of the lower layers."""
+        return max(self.done, self.trunk[1] if self.trunk is not None else 0)
+
+    @property
+    def mounts(self) -> Stack:
+        """The plugins that apply to the next token."""
+        return tuple(m for m in self.stack if m.start <= self.done) if self.stack else self.stack
+
+    def tap(self, hidden: dict[int, Tensor]) -> None:
+        """Remember hidden states [tokens, d] of the next tokens, at levels that no plugin of this row lies below."""
+        for level, x in hidden.items():
+            if level <= self.floor and sum(map(len, self.tapped.get(level, []))) == self.done:
+                self.tapped.setdefault(level, []).append(x.clone())
+
+    def unread(self) -> int:
+        """Tokens that can be read in one go: under the same plugins, and from the same level."""
+        ends = [m.start for m in self.stack if m.start > self.done]
+        if self.level and self.trunk is not None:
+            ends.append(self.trunk[1])
+        return min([len(self.ids), *ends]) - self.done
+
+    @property
+    def answering(self) -> bool:
+        """Whether the prompt was read and the answer has begun."""
+        return len(self.ids) > self.prompt_tokens
 
     def banned(self) -> list[int]:
         """End-of-turn tokens, as long as the answer is shorter than ``min_tokens``."""
@@ -90,6 +121,12 @@ class Sequence:
         elif len(self.ids) - self.prompt_tokens >= self.request.max_tokens:
             self.finish = "length"
         self._show()
+
+    def check_time(self) -> None:
+        """Give up once the row's time is over."""
+        limit = self.request.timeout
+        if limit is not None and not self.finish and time.perf_counter() - self._submitted > limit:
+            self.fail(GenerationTimeout(limit, self._text))
 
     def end(self, reason: str = "") -> None:
         """Hand over the reply."""

@@ -4,7 +4,7 @@ from .compute import compute
 from .default import NAME, default_folder, ensure_default
 from .fingerprint import fingerprint_folder
 from .home import home
-from .load import LoadedModel, load_model
+from .load import LoadedModel, is_default, load_model, on_cuda
 from .template import ChatTemplate, Encoded, Piece
 from .twin import twin_of
 
@@ -19,6 +19,8 @@ __all__ = [
     "ensure_default",
     "fingerprint_folder",
     "home",
+    "is_default",
     "load_model",
+    "on_cuda",
     "twin_of",
 ]

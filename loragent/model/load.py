@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..core import BaseModelError
 from .default import NAME, default_folder, ensure_default
 from .fingerprint import fingerprint_folder
 from .home import home
+from .joined import join_fans
 from .template import ChatTemplate
 
 _DTYPES = {"float32": torch.float32, "fp32": torch.float32, "bfloat16": torch.bfloat16, "bf16": torch.bfloat16}
@@ -29,6 +31,9 @@ class LoadedModel:
         template: messages to tokens and back.
         path: a folder that stock transformers loads.
         fingerprint: see :func:`fingerprint_folder`.
+        joined: weights (and biases) of layers that read the same input, one above the other, by their paths.
+        int8: answers are computed with weights and activations in 8 bits; the weights here stay as they are, for
+            training.
     """
 
     model: Any
@@ -36,6 +41,8 @@ class LoadedModel:
     template: ChatTemplate
     path: Path
     fingerprint: str
+    joined: Mapping[tuple[str, ...], tuple[Tensor, Tensor | None]] = field(default_factory=dict)
+    int8: bool = False
 
     def _first(self) -> Tensor:
         parameter: Tensor = next(iter(self.model.parameters()))
@@ -76,7 +83,8 @@ def load_model(
     Args:
         source: None or the default's name, a model folder, or a hub id that is in the local hub cache.
         device: "cpu", "cuda", ...; by default CUDA where there is one.
-        dtype: "float32" or "bfloat16"; by default bfloat16 on CUDA, float32 on a CPU.
+        dtype: "float32", "bfloat16" or "int8" (answers in 8 bits, weights in float32); by default bfloat16 on CUDA,
+            float32 on a CPU.
         download: allow a hub id to be fetched. Nothing is fetched otherwise, but for the default base.
 
     Raises:
@@ -87,7 +95,10 @@ def load_model(
 
     folder = _locate(source, download)
     place = _device(device)
-    kind = _dtype(dtype, place)
+    int8 = dtype == "int8"
+    if int8 and place.type != "cpu":
+        raise BaseModelError(f"int8 is for CPUs, not for {place}", 'use dtype="bfloat16"')
+    kind = _dtype(None if int8 else dtype, place)
     try:
         fingerprint = _fingerprint(folder)
     except (OSError, ValueError) as error:
@@ -108,11 +119,23 @@ def load_model(
             f"{folder} can't be loaded ({error})", "name a folder that save_pretrained wrote"
         ) from error
     model.requires_grad_(False).eval().to(place)
-    return LoadedModel(model, tokenizer, ChatTemplate(tokenizer, _end_ids(model, tokenizer)), folder, fingerprint)
+    template = ChatTemplate(tokenizer, _end_ids(model, tokenizer))
+    joined = {} if int8 else join_fans(model)
+    return LoadedModel(model, tokenizer, template, folder, fingerprint, joined, int8)
+
+
+def is_default(source: str | Path | None) -> bool:
+    """Whether that names the default base."""
+    return source is None or str(source) == NAME
+
+
+def on_cuda(device: str | None) -> bool:
+    """Whether a base that is asked to be on that device, or on none in particular, will be on a GPU."""
+    return _device(device).type == "cuda"
 
 
 def _locate(source: str | Path | None, download: bool) -> Path:
-    if source is None or str(source) == NAME:
+    if source is None or is_default(source):
         return ensure_default()
     folder = Path(source).expanduser()
     if folder.is_dir():
@@ -152,7 +175,7 @@ def _dtype(name: str | None, device: torch.device) -> torch.dtype:
     if name is None:
         return torch.bfloat16 if device.type == "cuda" else torch.float32
     if name not in _DTYPES:
-        raise BaseModelError(f"{name!r} is no dtype of a base", f"use one of {', '.join(_DTYPES)}")
+        raise BaseModelError(f"{name!r} is no dtype of a base", f"use one of {', '.join(_DTYPES)}, int8")
     return _DTYPES[name]
 
 

@@ -57,6 +57,14 @@ class ChatTemplate:
         pieces = self.pieces(messages, open_answer=True)
         return [token for piece in pieces for token in self._tokenise(piece.text)]
 
+    def tokens_before(self, messages: Sequence[Message], count: int) -> int:
+        """How many tokens of :meth:`prompt_ids` render the first ``count`` messages and nothing else."""
+        if not count:
+            return 0
+        before = [token for piece in self.pieces(messages[:count]) for token in self._tokenise(piece.text)]
+        same = zip(before, self.prompt_ids(messages), strict=False)
+        return next((i for i, (one, other) in enumerate(same) if one != other), len(before))
+
     def training_rows(self, messages: Sequence[Message]) -> list[Encoded]:
         """The conversation as rows with a loss on the assistant's answers, end-of-turn included.
 

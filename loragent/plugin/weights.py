@@ -62,6 +62,11 @@ class LoraWeights:
     pairs: Mapping[str, LoraPair]
 
     @property
+    def rank(self) -> int:
+        """The largest of its pairs."""
+        return max((len(p.a) for p in self.pairs.values()), default=0)
+
+    @property
     def nbytes(self) -> int:
         """Bytes in memory."""
         return sum(t.nbytes for p in self.pairs.values() for t in (p.a, p.b))

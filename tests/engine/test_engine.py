@@ -106,14 +106,14 @@ def test_a_plugin_for_another_base_is_refused(base: la.Base, make_plugin: MakePl
 
 def test_a_failing_step_ends_its_rows_and_no_others(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = base._engine._runner
-    real = runner.prefill
+    real = runner.read
 
-    def broken(rows: list[object], first: int) -> torch.Tensor:
+    def broken(rows: list[object], *more: object) -> torch.Tensor:
         if any("boom" in r.request.messages[0].content for r in rows):  # type: ignore[attr-defined]
             raise RuntimeError("out of memory")
-        return real(rows, first)  # type: ignore[arg-type]
+        return real(rows, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(runner, "prefill", broken)
+    monkeypatch.setattr(runner, "read", broken)
     with pytest.raises(la.GenerationError, match="out of memory"):
         base.generate([la.GenerationRequest("boom")])
     assert base.generate([la.GenerationRequest("hello", max_tokens=3)])[0].usage.completion_tokens <= 3
@@ -153,7 +153,7 @@ def test_an_async_caller_that_gives_up_frees_its_row(base: la.Base) -> None:
     with pytest.raises(asyncio.TimeoutError):
         asyncio.run(give_up())
     assert base.generate([la.GenerationRequest("hello", max_tokens=2)])[0].usage.total_ms < 2000
-    assert not base._engine._running
+    assert not base._engine._batch.rows
 
 
 def test_the_same_weights_with_another_alpha_are_another_plugin(base: la.Base, make_plugin: MakePlugin) -> None:
@@ -178,3 +178,38 @@ def test_memory_returns_when_nobody_asks(base: la.Base) -> None:
 def test_a_script_that_forgets_to_close_ends_well(tiny: Path) -> None:
     script = f"import loragent as la; base = la.Base.load({str(tiny)!r}); base.generate([la.GenerationRequest('a')])"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_row_whose_time_is_over_ends_alone(base: la.Base) -> None:
+    late = la.GenerationRequest("hello", min_tokens=400, max_tokens=400, timeout=0.05)
+    beside = base._engine.submit(la.GenerationRequest("hello", min_tokens=60, max_tokens=60))
+    with pytest.raises(la.GenerationTimeout) as caught:
+        base.generate([late])
+    assert caught.value.seconds == 0.05
+    assert beside.result(10).usage.completion_tokens == 60
+
+
+def test_a_full_queue_refuses(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loragent.engine.engine.MAX_WAITING", 3)
+    monkeypatch.setattr(base._engine._batch, "_max_rows", 1)
+    request = la.GenerationRequest("hello", min_tokens=50, max_tokens=50)
+    assert len(base.generate([request] * 5)) == 5  # one caller's rows alone never fill it
+    waiting = [base._engine.prepare(request) for _ in range(4)]
+    base._engine.enqueue(*waiting)
+    with pytest.raises(la.EngineBusy, match="requests wait already"):
+        base.generate([request])
+    assert {row.result(20).finish for row in waiting} == {"length"}
+
+
+def test_a_row_that_is_not_finite_ends_alone(base: la.Base, make_plugin: MakePlugin) -> None:
+    """Nor does it reach a row that takes its place, shorter than one beside it."""
+    plugin = make_plugin("a")
+    good = [la.GenerationRequest(text, min_tokens=12, max_tokens=12) for text in ("hello " * 20, "a")]
+    alone = [base.generate([request])[0].token_ids for request in good]
+    beside = [base._engine.submit(request) for request in good[:1]]
+    for _ in range(3):
+        with pytest.raises(la.GenerationError, match="not finite"):
+            base.generate([la.GenerationRequest("b " * 30, [la.Use(plugin, scale=1e36)], max_tokens=4)])
+        beside.append(base._engine.submit(good[1]))
+    assert [row.result(10).token_ids for row in beside] == [alone[0], *[alone[1]] * 3]
+    assert base.generate([la.GenerationRequest("hello", temperature=1e-40, max_tokens=3)])[0].token_ids

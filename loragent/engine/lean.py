@@ -1,0 +1,186 @@
+"""The decoder of bases of Llama's shape (Touvron et al. 2023), in few operations.
+
+On a CPU most of a step of a small base goes not into products but into what lies around them: thirty layers of
+transformers' modules are some two thousand calls. Here a layer is two dozen: q, k and v are one product, gate and up
+another; rows and tokens share one axis, so that a residual is added by the product that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .cache import CacheView
+from .decoder import Part
+from .lora import Fan, Plan
+from .product import Product
+
+MakeProduct = Callable[[Fan], Product]  # of the layers of a fan, one above the other
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer's products and norms."""
+
+    index: int
+    qkv: Product
+    o: Product
+    wide: Product  # gate above up
+    down: Product
+    norm_in: Tensor
+    norm_mid: Tensor
+    fans: tuple[Fan, Fan, Fan, Fan]  # of qkv, o, wide and down
+
+
+class _Step(NamedTuple):
+    """What all layers of one pass share.
+
+    Attributes:
+        cos, sin: [n, 1, head_dim]; the first half of sin is negated.
+        mask: [rows, 1, group * q, k] of 0 and -inf, or None for causal.
+    """
+
+    plan: Plan
+    rows: int
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+    cache: CacheView | None
+
+
+class LeanDecoder:
+    """See :class:`loragent.engine.decoder.Decoder`.
+
+    Args:
+        decoder: transformers' module.
+        prefix: its path in the model, which the names of plugins' layers begin with.
+        product: makes the product of a fan.
+        layers: instead of the decoder's own.
+    """
+
+    def __init__(self, decoder: Any, prefix: str, product: MakeProduct, layers: Iterable[Any] | None = None) -> None:
+        config = decoder.config
+        self._embed, self._rotary, self._norm = decoder.embed_tokens.weight, decoder.rotary_emb, decoder.norm.weight
+        self._epsilon = float(config.rms_norm_eps)
+        self._dtype = decoder.norm.weight.dtype
+        self._head_dim = int(decoder.layers[0].self_attn.head_dim)
+        self._kv, self._heads = int(config.num_key_value_heads), int(config.num_attention_heads)
+        self._group = self._heads // self._kv
+        self._scale = float(decoder.layers[0].self_attn.scaling)
+        self._layers = [
+            _layer(i, layer, f"{prefix}layers.{i}.", product)
+            for i, layer in enumerate(decoder.layers if layers is None else layers)
+        ]
+        self.fans: Sequence[Fan] = [fan for layer in self._layers for fan in layer.fans]
+        self._levels = {name: layer.index for layer in self._layers for fan in layer.fans for name in fan}
+
+    def level(self, name: str) -> int:
+        """See :class:`loragent.engine.decoder.Decoder`."""
+        return self._levels[name]
+
+    def __call__(
+        self,
+        plan: Plan,
+        ids: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        cache: CacheView | None,
+        part: Part | None = None,
+    ) -> Tensor:
+        """See :class:`loragent.engine.decoder.Decoder`."""
+        part = part or Part()
+        known = part.hidden if part.hidden is not None else F.embedding(ids, self._embed)
+        x = known.reshape(ids.numel(), -1).to(self._dtype)
+        x = self.through(plan, x, self._rotary(x, positions), mask, cache, part)
+        return F.rms_norm(x, x.shape[1:], self._norm, self._epsilon).view(*ids.shape, -1)
+
+    def through(
+        self,
+        plan: Plan,
+        x: Tensor,
+        rotation: tuple[Tensor, Tensor],
+        mask: Tensor | None,
+        cache: CacheView | None,
+        part: Part,
+    ) -> Tensor:
+        """The layers. x: [rows * q, d]; rotation: cosines and sines, [rows, q, head_dim]."""
+        rows = len(rotation[0])
+        cos, sin = (t.to(x.dtype).view(len(x), 1, -1) for t in rotation)
+        half = self._head_dim // 2
+        sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        if mask is not None:
+            mask = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).masked_fill_(~mask, -torch.inf)
+            mask = mask.repeat(1, 1, self._group, 1)
+        step = _Step(plan, rows, cos, sin, mask, cache)
+        for layer in self._layers[part.level :]:
+            if layer.index in part.taps:
+                part.taps[layer.index] = x.view(rows, -1, x.shape[1])
+            x = self._attend(layer, x, step)
+            x = self._feed(layer, x, plan)
+        return x
+
+    def _attend(self, layer: _Layer, x: Tensor, step: _Step) -> Tensor:
+        """x: [n, d] -> x + attention."""
+        of_qkv, of_o, _, _ = layer.fans
+        head_dim, rotated = self._head_dim, self._heads + self._kv
+        normed = F.rms_norm(x, x.shape[1:], layer.norm_in, self._epsilon)
+        qkv = layer.qkv(normed)
+        if (update := step.plan.get(of_qkv)) is not None:
+            widths = [self._heads * head_dim, self._kv * head_dim, self._kv * head_dim]
+            update.add_to(torch.split(qkv, widths, 1), normed)
+        qkv = qkv.view(len(x), -1, head_dim)
+        turned = qkv[:, :rotated]
+        turned = torch.addcmul(turned * step.cos, turned.roll(head_dim // 2, -1), step.sin)
+        mixed = self._mix(turned[:, : self._heads], turned[:, self._heads :], qkv[:, rotated:], layer.index, step)
+        y = layer.o.add(mixed, x)
+        if (update := step.plan.get(of_o)) is not None:
+            update.add_to([y], mixed)
+        return y
+
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, index: int, step: _Step) -> Tensor:
+        """q: [n, heads, head_dim]; k, v: [n, kv heads, head_dim] -> [n, heads * head_dim].
+
+        The queries that share keys stand side by side as if they were more tokens: no key is repeated.
+        """
+        n, rows, kv, group, head_dim = len(q), step.rows, self._kv, self._group, self._head_dim
+        k, v = (t.view(rows, n // rows, kv, head_dim).transpose(1, 2) for t in (k, v))
+        if step.cache is not None:
+            k, v = step.cache.update(k, v, index)
+        if step.mask is None:
+            q = q.view(rows, -1, kv * group, head_dim).transpose(1, 2)
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self._scale, enable_gqa=group > 1)
+            return y.transpose(1, 2).reshape(n, -1)
+        q = q.view(rows, -1, kv, group, head_dim).permute(0, 2, 3, 1, 4).reshape(rows, kv, -1, head_dim)
+        y = F.scaled_dot_product_attention(q, k, v, step.mask, scale=self._scale)
+        return y.view(rows, kv, group, -1, head_dim).permute(0, 3, 1, 2, 4).reshape(n, -1)
+
+    def _feed(self, layer: _Layer, x: Tensor, plan: Plan) -> Tensor:
+        """x: [n, d] -> x + mlp."""
+        _, _, of_wide, of_down = layer.fans
+        normed = F.rms_norm(x, x.shape[1:], layer.norm_mid, self._epsilon)
+        wide = layer.wide(normed)
+        gate, up = wide.chunk(2, 1)
+        if (update := plan.get(of_wide)) is not None:
+            update.add_to([gate, up], normed)
+        inner = F.silu(gate).mul_(up)
+        y = layer.down.add(inner, x)
+        if (update := plan.get(of_down)) is not None:
+            update.add_to([y], inner)
+        return y
+
+
+def _layer(index: int, layer: Any, path: str, product: MakeProduct) -> _Layer:
+    fans = (
+        tuple(f"{path}self_attn.{name}_proj" for name in "qkv"),
+        (f"{path}self_attn.o_proj",),
+        tuple(f"{path}mlp.{name}_proj" for name in ("gate", "up")),
+        (f"{path}mlp.down_proj",),
+    )
+    norm_in, norm_mid = layer.input_layernorm.weight, layer.post_attention_layernorm.weight
+    qkv, o, wide, down = (product(fan) for fan in fans)
+    return _Layer(index, qkv, o, wide, down, norm_in, norm_mid, fans)

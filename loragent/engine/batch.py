@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from collections.abc import Sequence as Rows
 
 import torch
@@ -13,7 +13,8 @@ from .cache import KeyValueCache
 from .prefix import Kept, PrefixStore, Trunk, common
 from .sequence import Sequence
 
-READ_TOKENS = 4096  # padded tokens that one step reads at most while no row decodes, unless one prompt is longer
+NO_MEMORY = (RuntimeError, MemoryError)  # what is kept for others may be missed: no row may fail for it
+READ_TOKENS = 4096  # padded tokens that one step reads at most while no row decodes
 CHUNK_TOKENS = 256  # and while rows decode, which wait for no more than that
 LEVELS = 4  # at which hidden states are kept at most
 TRUNK_TOKENS = 128  # that a trunk must spare to be worth the copies
@@ -120,22 +121,17 @@ class Batch:
         news = row.done - (row.trunk[1] if row.trunk is not None else 0)
         for level, parts in row.tapped.items():
             if news >= TRUNK_TOKENS and sum(map(len, parts)) == row.done:
-                self._keep(
-                    lambda level=level, parts=parts: Trunk(  # type: ignore[misc]
-                        level, row.ids[: row.done], torch.cat(parts), self._cache.take(row.slot, row.done, level)
-                    )
-                )
+                with contextlib.suppress(*NO_MEMORY):
+                    values = self._cache.take(row.slot, row.done, level)
+                    self.prefixes.keep(Trunk(level, row.ids[: row.done], torch.cat(parts), values))
         row.tapped.clear()
 
     def retire(self) -> Iterator[Sequence]:
         """Let rows go that have ended or were given up; the last rows move into the gaps."""
         for row in [row for row in self.rows if row.finish or row.cancelled.is_set()]:
             if row.finish != "error" and row.done:
-                self._keep(
-                    lambda row=row: Kept(  # type: ignore[misc]
-                        row.stack_key, row.ids[: row.done], self._cache.take(row.slot, row.done)
-                    )
-                )
+                with contextlib.suppress(*NO_MEMORY):
+                    self.prefixes.keep(Kept(row.stack_key, row.ids[: row.done], self._cache.take(row.slot, row.done)))
             elif row.finish == "error":
                 self._cache.wipe(row.slot)  # what is not finite would reach whoever comes next through its mask
             hole = row.slot
@@ -148,11 +144,6 @@ class Batch:
                 self._cache.copy(last.slot, hole, last.held)
                 last.slot = hole
             yield row
-
-    def _keep(self, make: Callable[[], Kept | Trunk]) -> None:
-        """Remember a beginning if memory allows: no row may fail for it."""
-        with contextlib.suppress(RuntimeError, MemoryError):
-            self.prefixes.keep(make())
 
     def drop(self) -> None:
         """Forget all rows."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from functools import partial
 
-import torch
-from torch import Tensor
-
 from ..model import LoadedModel, twin_of
 from .decoder import Decoder, StockDecoder
 from .lean import LeanDecoder
 from .lora import Fan
 from .probe import is_llama_like
-from .product import Dense, Int8, Product
+from .product import Dense, Int8, Product, stacked
 
 
 def build_decoder(loaded: LoadedModel) -> Decoder:
@@ -32,24 +29,10 @@ def build_head(loaded: LoadedModel) -> Product:
 
 
 def _product(loaded: LoadedModel, fan: Fan) -> Product:
-    if not loaded.int8:
-        return _dense(loaded, fan)
-    return Int8(*_stacked(loaded, fan), twice=_has_outliers(fan))
-
-
-def _dense(loaded: LoadedModel, fan: Fan) -> Dense:
     if fan in loaded.joined:
         return Dense(*loaded.joined[fan])
-    return Dense(*_stacked(loaded, fan))
-
-
-def _stacked(loaded: LoadedModel, fan: Fan) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias of a fan's layers, one above the other."""
-    layers = [loaded.model.get_submodule(name) for name in fan]
-    if len(layers) == 1:
-        return layers[0].weight, layers[0].bias
-    biased = all(layer.bias is not None for layer in layers)
-    return torch.cat([m.weight for m in layers]), torch.cat([m.bias for m in layers]) if biased else None
+    weight, bias = stacked([loaded.model.get_submodule(name) for name in fan])
+    return Int8(weight, bias, twice=_has_outliers(fan)) if loaded.int8 else Dense(weight, bias)
 
 
 def _has_outliers(fan: Fan) -> bool:

@@ -6,8 +6,6 @@ answer.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import platform
 import time
@@ -16,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..model import compute, home
+from ..model import compute, home, recall, remember
 from .product import Dense, Int8, Product
 
 FILE = "products.json"  # in LORAGENT_HOME: remove it to measure again
@@ -29,18 +27,11 @@ LAYERS = 8  # copies, so that the weights don't stay in the nearest cache
 def speeds() -> dict[str, float]:
     """Microseconds that the products of a layer take, by dtype; the mean over one row and sixteen."""
     file, machine = home() / FILE, " ".join(_machine())
-    try:
-        known = json.loads(file.read_text())
-        if known["machine"] == machine:
-            return {str(name): float(time) for name, time in known["speeds"].items()}
-    except (OSError, ValueError, KeyError, AttributeError):
-        pass  # not there, or not ours: measure
+    known = recall(file)
+    if known.get("machine") == machine:
+        return {str(name): float(time) for name, time in known["speeds"].items()}
     found: dict[str, float] = compute(_measure)
-    with contextlib.suppress(OSError):  # only a convenience
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({"machine": machine, "speeds": found}))
-        temporary.replace(file)
+    remember(file, {"machine": machine, "speeds": found})
     return found
 
 

@@ -14,15 +14,23 @@ from .product import Product
 
 
 @dataclass(slots=True)
-class Part:
-    """Which layers a pass runs, and what it leaves behind.
+class Pass:
+    """What one forward pass reads, which layers it runs, and what it leaves behind.
 
     Attributes:
-        level: the first; below it all is known.
+        ids: [rows, q].
+        positions: [rows, q].
+        mask: [rows, 1, q, k], True where attended; None is causal.
+        cache: where keys and values go, and those of earlier tokens come from; None for none.
+        level: the first layer that runs; below it all is known.
         hidden: [rows, q, d], what that layer reads; None for the tokens' embeddings, at level 0.
         taps: by level, what its layer reads, [rows, q, d]: filled by the pass, from ``level`` on.
     """
 
+    ids: Tensor
+    positions: Tensor
+    mask: Tensor | None = None
+    cache: CacheView | None = None
     level: int = 0
     hidden: Tensor | None = None
     taps: dict[int, Tensor | None] = field(default_factory=dict)
@@ -41,28 +49,8 @@ class Decoder(Protocol):
         """Which layer a linear layer is in; 0 if this decoder can't begin a pass above the first."""
         ...
 
-    def __call__(
-        self,
-        plan: Plan,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        cache: CacheView | None,
-        part: Part | None = None,
-    ) -> Tensor:
-        """One forward pass.
-
-        Args:
-            plan: what the plugins add.
-            ids: [rows, q].
-            positions: [rows, q].
-            mask: [rows, 1, q, k], True where attended; None is causal.
-            cache: where keys and values go, and those of earlier tokens come from; None for none.
-            part: which layers to run; None for all.
-
-        Returns:
-            [rows, q, d], behind the last norm.
-        """
+    def __call__(self, plan: Plan, step: Pass) -> Tensor:
+        """One forward pass with what the plugins add -> [rows, q, d], behind the last norm."""
         ...
 
 
@@ -100,25 +88,16 @@ class StockDecoder:
         del name
         return 0
 
-    def __call__(
-        self,
-        plan: Plan,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        cache: CacheView | None,
-        part: Part | None = None,
-    ) -> Tensor:
+    def __call__(self, plan: Plan, step: Pass) -> Tensor:
         """See :class:`Decoder`."""
-        del part  # every layer is level 0 here
         self._current.clear()
         self._current.update(plan)
         output = self._decoder(
-            input_ids=ids,
-            position_ids=positions,
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=cache is not None,
+            input_ids=step.ids,
+            position_ids=step.positions,
+            attention_mask=step.mask,
+            past_key_values=step.cache,
+            use_cache=step.cache is not None,
         )
         hidden: Tensor = output.last_hidden_state
         return hidden

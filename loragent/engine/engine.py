@@ -51,7 +51,7 @@ class Engine:
         self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, loaded.device, loaded.dtype)
         self._runner = compute(lambda: Runner(loaded, max_rows))
         self._waiting: deque[Sequence] = deque()
-        self._batch = Batch(self._runner.cache, max_rows, loaded.model.config.num_hidden_layers)
+        self._batch = Batch(self._runner.cache, max_rows, self._runner.layers)
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .cache import CacheView
-from .decoder import Part
+from .decoder import Pass
 from .lora import Fan, Plan
 from .product import Product
 
@@ -37,7 +37,7 @@ class _Layer:
     fans: tuple[Fan, Fan, Fan, Fan]  # of qkv, o, wide and down
 
 
-class _Step(NamedTuple):
+class _Shared(NamedTuple):
     """What all layers of one pass share.
 
     Attributes:
@@ -83,80 +83,63 @@ class LeanDecoder:
         """See :class:`loragent.engine.decoder.Decoder`."""
         return self._levels[name]
 
-    def __call__(
-        self,
-        plan: Plan,
-        ids: Tensor,
-        positions: Tensor,
-        mask: Tensor | None,
-        cache: CacheView | None,
-        part: Part | None = None,
-    ) -> Tensor:
+    def __call__(self, plan: Plan, step: Pass) -> Tensor:
         """See :class:`loragent.engine.decoder.Decoder`."""
-        part = part or Part()
-        known = part.hidden if part.hidden is not None else F.embedding(ids, self._embed)
-        x = known.reshape(ids.numel(), -1).to(self._dtype)
-        x = self.through(plan, x, self._rotary(x, positions), mask, cache, part)
-        return F.rms_norm(x, x.shape[1:], self._norm, self._epsilon).view(*ids.shape, -1)
+        known = step.hidden if step.hidden is not None else F.embedding(step.ids, self._embed)
+        x = self.through(plan, step, known.reshape(step.ids.numel(), -1).to(self._dtype))
+        return F.rms_norm(x, x.shape[1:], self._norm, self._epsilon).view(*step.ids.shape, -1)
 
-    def through(
-        self,
-        plan: Plan,
-        x: Tensor,
-        rotation: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        cache: CacheView | None,
-        part: Part,
-    ) -> Tensor:
-        """The layers. x: [rows * q, d]; rotation: cosines and sines, [rows, q, head_dim]."""
-        rows = len(rotation[0])
-        cos, sin = (t.to(x.dtype).view(len(x), 1, -1) for t in rotation)
+    def through(self, plan: Plan, step: Pass, x: Tensor) -> Tensor:
+        """The layers. x: [rows * q, d] -> the same shape."""
+        rows = len(step.ids)
+        cos, sin = (t.to(x.dtype).view(len(x), 1, -1) for t in self._rotary(x, step.positions))
         half = self._head_dim // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
+        mask = step.mask
         if mask is not None:
             mask = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).masked_fill_(~mask, -torch.inf)
             mask = mask.repeat(1, 1, self._group, 1)
-        step = _Step(plan, rows, cos, sin, mask, cache)
-        for layer in self._layers[part.level :]:
-            if layer.index in part.taps:
-                part.taps[layer.index] = x.view(rows, -1, x.shape[1])
-            x = self._attend(layer, x, step)
+        shared = _Shared(plan, rows, cos, sin, mask, step.cache)
+        for layer in self._layers[step.level :]:
+            if layer.index in step.taps:
+                step.taps[layer.index] = x.view(rows, -1, x.shape[1])
+            x = self._attend(layer, x, shared)
             x = self._feed(layer, x, plan)
         return x
 
-    def _attend(self, layer: _Layer, x: Tensor, step: _Step) -> Tensor:
+    def _attend(self, layer: _Layer, x: Tensor, shared: _Shared) -> Tensor:
         """x: [n, d] -> x + attention."""
         of_qkv, of_o, _, _ = layer.fans
         head_dim, rotated = self._head_dim, self._heads + self._kv
         normed = F.rms_norm(x, x.shape[1:], layer.norm_in, self._epsilon)
         qkv = layer.qkv(normed)
-        if (update := step.plan.get(of_qkv)) is not None:
+        if (update := shared.plan.get(of_qkv)) is not None:
             widths = [self._heads * head_dim, self._kv * head_dim, self._kv * head_dim]
             update.add_to(torch.split(qkv, widths, 1), normed)
         qkv = qkv.view(len(x), -1, head_dim)
         turned = qkv[:, :rotated]
-        turned = torch.addcmul(turned * step.cos, turned.roll(head_dim // 2, -1), step.sin)
-        mixed = self._mix(turned[:, : self._heads], turned[:, self._heads :], qkv[:, rotated:], layer.index, step)
+        turned = torch.addcmul(turned * shared.cos, turned.roll(head_dim // 2, -1), shared.sin)
+        mixed = self._mix(turned[:, : self._heads], turned[:, self._heads :], qkv[:, rotated:], layer.index, shared)
         y = layer.o.add(mixed, x)
-        if (update := step.plan.get(of_o)) is not None:
+        if (update := shared.plan.get(of_o)) is not None:
             update.add_to([y], mixed)
         return y
 
-    def _mix(self, q: Tensor, k: Tensor, v: Tensor, index: int, step: _Step) -> Tensor:
+    def _mix(self, q: Tensor, k: Tensor, v: Tensor, index: int, shared: _Shared) -> Tensor:
         """q: [n, heads, head_dim]; k, v: [n, kv heads, head_dim] -> [n, heads * head_dim].
 
         The queries that share keys stand side by side as if they were more tokens: no key is repeated.
         """
-        n, rows, kv, group, head_dim = len(q), step.rows, self._kv, self._group, self._head_dim
+        n, rows, kv, group, head_dim = len(q), shared.rows, self._kv, self._group, self._head_dim
         k, v = (t.view(rows, n // rows, kv, head_dim).transpose(1, 2) for t in (k, v))
-        if step.cache is not None:
-            k, v = step.cache.update(k, v, index)
-        if step.mask is None:
+        if shared.cache is not None:
+            k, v = shared.cache.update(k, v, index)
+        if shared.mask is None:
             q = q.view(rows, -1, kv * group, head_dim).transpose(1, 2)
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self._scale, enable_gqa=group > 1)
             return y.transpose(1, 2).reshape(n, -1)
         q = q.view(rows, -1, kv, group, head_dim).permute(0, 2, 3, 1, 4).reshape(rows, kv, -1, head_dim)
-        y = F.scaled_dot_product_attention(q, k, v, step.mask, scale=self._scale)
+        y = F.scaled_dot_product_attention(q, k, v, shared.mask, scale=self._scale)
         return y.view(rows, kv, group, -1, head_dim).permute(0, 3, 1, 2, 4).reshape(n, -1)
 
     def _feed(self, layer: _Layer, x: Tensor, plan: Plan) -> Tensor:

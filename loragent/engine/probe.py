@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .decoder import Part
+from .decoder import Pass
 from .lean import LeanDecoder
 from .lora import Fan
-from .product import Dense, Product
+from .product import Dense, Product, stacked
 
 WEIGHTS = {f"self_attn.{name}_proj.weight" for name in "qkvo"}
 WEIGHTS |= {f"mlp.{name}_proj.weight" for name in ("gate", "up", "down")}
@@ -56,11 +56,11 @@ def _same_ends(decoder: Any) -> bool:
 def _same_layer(decoder: Any, layer: Any) -> bool:
     wide = copy.deepcopy(layer).float()  # in bfloat16 rounding would hide a difference, or look like one
     x = _probe(decoder)
-    rotation = decoder.rotary_emb(x, torch.arange(PROBE, device=x.device)[None])
-    own = wide(x[None], position_embeddings=rotation, attention_mask=None)
+    positions = torch.arange(PROBE, device=x.device)[None]
+    own = wide(x[None], position_embeddings=decoder.rotary_emb(x, positions), attention_mask=None)
     own = own if isinstance(own, Tensor) else own[0]
     lean = LeanDecoder(decoder, "", partial(_dense, wide), [wide])
-    added = lean.through({}, x, rotation, None, None, Part()) - x
+    added = lean.through({}, Pass(positions, positions), x) - x
     return bool((own[0] - x - added).norm() <= TOLERANCE * (own[0] - x).norm())
 
 
@@ -71,6 +71,4 @@ def _probe(decoder: Any) -> Tensor:
 
 
 def _dense(layer: Any, fan: Fan) -> Product:
-    parts = [layer.get_submodule(name.removeprefix("layers.0.")) for name in fan]
-    bias = torch.cat([part.bias for part in parts]) if parts[0].bias is not None else None
-    return Dense(torch.cat([part.weight for part in parts]), bias)
+    return Dense(*stacked([layer.get_submodule(name.removeprefix("layers.0.")) for name in fan]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -36,6 +37,14 @@ class Dense:
         if self._bias is not None:
             y = y + self._bias
         return torch.addmm(y, x, self._weight.T)
+
+
+def stacked(layers: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias of linear layers that read the same input, one above the other."""
+    if len(layers) == 1:
+        return layers[0].weight, layers[0].bias
+    biased = all(layer.bias is not None for layer in layers)
+    return torch.cat([m.weight for m in layers]), torch.cat([m.bias for m in layers]) if biased else None
 
 
 class Int8:

@@ -12,7 +12,7 @@ from ..core import TrainingRow
 from ..model import LoadedModel
 from .build import build_decoder, build_head
 from .cache import KeyValueCache
-from .decoder import Part
+from .decoder import Pass
 from .lora import Planner, Stack
 from .sequence import Sequence
 
@@ -26,14 +26,14 @@ class Runner:
     def __init__(self, loaded: LoadedModel, max_rows: int = 32) -> None:
         self._device = loaded.device
         self._head, self._decoder = build_head(loaded), build_decoder(loaded)
-        self._layers = int(loaded.model.config.num_hidden_layers)
+        self.layers = int(loaded.model.config.num_hidden_layers)
         self.planner = Planner(self._decoder.fans)
-        self.cache = KeyValueCache(self._layers, max_rows)
+        self.cache = KeyValueCache(self.layers, max_rows)
 
     def floor(self, stack: Stack) -> int:
         """The lowest layer that a stack touches; the number of layers, if none."""
         names = {name for mount in stack for name in mount.weights.pairs}
-        return min((self._decoder.level(name) for name in names), default=self._layers)
+        return min((self._decoder.level(name) for name in names), default=self.layers)
 
     def read(self, rows: Rows[Sequence], counts: Rows[int], levels: Iterable[int] = ()) -> Tensor:
         """Read the next tokens of each prompt; returns logits [n, vocabulary] of the n rows that are whole then.
@@ -53,10 +53,11 @@ class Runner:
         # row shares one place there, so that no position is past the context.
         positions = (starts[:, None] + torch.arange(fresh)).clamp(max=width)
         mask = torch.arange(width) <= positions[:, None, :, None]  # [rows, 1, q, k]
-        part = Part(rows[0].level, _known(rows, counts), dict.fromkeys(levels))
-        hidden = self._forward(rows, ids, positions, mask, width, part)
+        step = self._pass(rows, ids, positions, mask, width)
+        step.level, step.hidden, step.taps = rows[0].level, _known(rows, counts), dict.fromkeys(levels)
+        hidden = self._forward(rows, step)
         for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
-            row.tap({level: x[i, :count] for level, x in part.taps.items() if x is not None})
+            row.tap({level: x[i, :count] for level, x in step.taps.items() if x is not None})
             row.done += count
         whole = [i for i, row in enumerate(rows) if row.done == len(row.ids)]
         return self._logits(hidden[whole, lengths[whole] - 1])
@@ -68,7 +69,7 @@ class Runner:
         self.cache.reserve(len(rows), width)
         ids = torch.tensor([[row.ids[-1]] for row in rows])
         mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
-        hidden = self._forward(rows, ids, done[:, None], mask, width)
+        hidden = self._forward(rows, self._pass(rows, ids, done[:, None], mask, width))
         for row in rows:
             row.done += 1
         return self._logits(hidden[:, -1])
@@ -82,19 +83,20 @@ class Runner:
         plan = self.planner.plan([stack] * len(rows))
         positions = torch.arange(ids.shape[1], device=self._device).expand(ids.shape)
         # Padding lies behind, where causality keeps it out.
-        hidden = self._decoder(plan, ids.to(self._device), positions, None, None)
+        hidden = self._decoder(plan, Pass(ids.to(self._device), positions))
         places = [(i, at - 1) for i, row in enumerate(rows) for at, on in enumerate(row.mask) if on and at > 0]
         row_index, position = torch.tensor(places, device=self._device).unbind(1)
         return self._logits(hidden[row_index, position])
 
-    def _forward(
-        self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, width: int, part: Part | None = None
-    ) -> Tensor:
-        """ids, positions: [rows, q]; mask: [rows, 1, q, k], True where attended -> hidden [rows, q, d]."""
-        plan = self.planner.plan([row.mounts for row in rows])
+    def _pass(self, rows: Rows[Sequence], ids: Tensor, positions: Tensor, mask: Tensor, width: int) -> Pass:
+        """ids, positions: [rows, q]; mask: [rows, 1, q, k], True where attended; width: k."""
         positions = positions.to(self._device)
         cache = self.cache.writer([row.slot for row in rows], positions, width)
-        return self._decoder(plan, ids.to(self._device), positions, mask.to(self._device), cache, part)
+        return Pass(ids.to(self._device), positions, mask.to(self._device), cache)
+
+    def _forward(self, rows: Rows[Sequence], step: Pass) -> Tensor:
+        """Hidden states [rows, q, d], each row under the plugins that apply to its next token."""
+        return self._decoder(self.planner.plan([row.mounts for row in rows]), step)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[rows, d] -> fp32 logits [rows, vocabulary]."""

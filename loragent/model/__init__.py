@@ -3,7 +3,7 @@
 from .compute import compute
 from .default import NAME, default_folder, ensure_default
 from .fingerprint import fingerprint_folder
-from .home import home
+from .home import home, recall, remember
 from .load import LoadedModel, is_default, load_model, on_cuda
 from .template import ChatTemplate, Encoded, Piece
 from .twin import twin_of
@@ -22,5 +22,7 @@ __all__ = [
     "is_default",
     "load_model",
     "on_cuda",
+    "recall",
+    "remember",
     "twin_of",
 ]

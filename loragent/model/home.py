@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from platformdirs import user_cache_path
@@ -22,6 +25,24 @@ def home() -> Path:
     """The folder for bases, plugins and run state; not created here."""
     configured = os.environ.get("LORAGENT_HOME")
     return Path(configured).expanduser() if configured else user_cache_path("loragent")
+
+
+def recall(file: Path) -> dict[str, Any]:
+    """What :func:`remember` wrote; nothing if it isn't there or isn't whole."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def remember(file: Path, values: Mapping[str, Any]) -> None:
+    """Keep what is dear to find out again; without room for it, nothing is kept."""
+    with contextlib.suppress(OSError):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps(values))
+        temporary.replace(file)
 
 
 def build_once(target: Path, build: Callable[[Path], None]) -> Path:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..core import BaseModelError
 from .default import NAME, default_folder, ensure_default
 from .fingerprint import fingerprint_folder
-from .home import home
+from .home import home, recall, remember
 from .joined import join_fans
 from .template import ChatTemplate
 
@@ -193,21 +193,8 @@ def _fingerprint(folder: Path) -> str:
     state = sorted((p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in folder.iterdir() if p.is_file())
     cache = home() / "fingerprints.json"
     key = f"{folder}|{state}"
-    try:
-        remembered = json.loads(cache.read_text())
-    except (OSError, ValueError):
-        remembered = {}
+    remembered = recall(cache)
     if key not in remembered:
         remembered[key] = fingerprint_folder(folder)
-        _remember(cache, remembered)
+        remember(cache, remembered)
     return str(remembered[key])
-
-
-def _remember(cache: Path, values: dict[str, str]) -> None:
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_suffix(".new")
-        temporary.write_text(json.dumps(values))
-        temporary.replace(cache)
-    except OSError:
-        return  # only a convenience: without it the next start hashes again

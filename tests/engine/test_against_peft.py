@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM
 import loragent as la
 from loragent.core import TrainingRow
 from loragent.engine import Sequence
+from loragent.engine.decoder import Pass
 from loragent.engine.runner import Runner
 from loragent.model import load_model
 from tests.conftest import MakePlugin, read_whole
@@ -125,9 +126,9 @@ def test_rows_that_begin_alike_are_read_once(
     read: list[tuple[int, int]] = []
     real = Runner._forward
 
-    def counted(self: Runner, rows: list[object], ids: torch.Tensor, *rest: object) -> torch.Tensor:
-        read.append(tuple(ids.shape))  # type: ignore[arg-type]
-        return real(self, rows, ids, *rest)  # type: ignore[arg-type]
+    def counted(self: Runner, rows: list[Sequence], step: Pass) -> torch.Tensor:
+        read.append(tuple(step.ids.shape))  # type: ignore[arg-type]
+        return real(self, rows, step)
 
     monkeypatch.setattr(Runner, "_forward", counted)
     base._engine._batch.prefixes.clear()

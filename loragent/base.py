@@ -170,6 +170,10 @@ class Base:
             on_step=on_step,
         )
 
+    def forget(self) -> None:
+        """Forget what was read: keys and values of ended conversations, which those that begin alike would reuse."""
+        self._engine.forget()
+
     def close(self) -> None:
         """Stop the engine; rows in flight end as cancelled."""
         self._engine.close()

@@ -135,6 +135,10 @@ class Engine:
 
         return [compute(partial(read, row)) for row in rows]
 
+    def forget(self) -> None:
+        """Forget what ended rows have read; rows in flight go on."""
+        compute(self._batch.prefixes.clear)
+
     def close(self) -> None:
         """Stop the thread; rows in flight end as cancelled."""
         with self._wake:
@@ -142,7 +146,7 @@ class Engine:
             self._wake.notify()
         if self._thread is not None:
             self._thread.join()
-        self._batch.prefixes.clear()
+        self._batch.prefixes.clear()  # here, since at exit nothing computes any more
         atexit.unregister(self.close)
 
     def _mount(self, use: Use, start: int = 0) -> tuple[Mount, Mounted]:

@@ -159,11 +159,14 @@ def _rows(base: Base, example: Example, condition: Condition) -> list[TrainingRo
 
 
 def _first_token_ms(base: Base, turns: Sequence[_Turn], condition: Condition) -> float:
-    """Fresh conversations one after another, so that nothing else is on the engine; the first one warms up."""
+    """Fresh conversations one after another, so that nothing else is on the engine, and nothing of them known; the
+    first one warms up.
+    """
     fresh = [t for t in turns if sum(m.role == "user" for m in t.history) == 1][: TIMED + 1] or list(turns[: TIMED + 1])
     times = []
     for turn in fresh:
         request = GenerationRequest(condition.messages(turn.example, turn.history), condition.stack, max_tokens=1)
+        base.forget()  # the turns were answered before
         times.append(base.generate(request)[0].usage.first_token_ms)
     return statistics.median(times[1:] or times)
 

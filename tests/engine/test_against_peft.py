@@ -131,7 +131,7 @@ def test_rows_that_begin_alike_are_read_once(
         return real(self, rows, step)
 
     monkeypatch.setattr(Runner, "_forward", counted)
-    base._engine._batch.prefixes.clear()
+    base.forget()
     other = la.GenerationRequest(histories[0], [plugins[1]], max_tokens=8)  # begins alike, but not for this stack
     together = base.generate([*[la.GenerationRequest(h, [plugins[0]], max_tokens=8) for h in histories], other])
     assert [r.token_ids for r in together[:3]] == [r.token_ids for r in alone]
@@ -170,8 +170,10 @@ def test_a_second_turn_reads_only_what_is_new(
         read.clear()
         base.generate([la.GenerationRequest(talk, other, max_tokens=1)])
         assert sum(read) == again.usage.prompt_tokens
-    base._engine._batch.prefixes.clear()
+    base.forget()
+    read.clear()
     assert base.generate([la.GenerationRequest(talk, stack, max_tokens=8)])[0].token_ids == again.token_ids
+    assert sum(read) == again.usage.prompt_tokens
 
 
 def test_a_long_prompt_stalls_the_others_for_a_chunk_at_most(
@@ -181,7 +183,7 @@ def test_a_long_prompt_stalls_the_others_for_a_chunk_at_most(
     long = la.GenerationRequest("a b c d e f g " * 30, [plugins[0]], max_tokens=6)
     short = la.GenerationRequest("hello", [plugins[1]], min_tokens=40, max_tokens=40)
     alone = [base.generate([r])[0].token_ids for r in (short, long)]
-    base._engine._batch.prefixes.clear()
+    base.forget()
     read = counting(monkeypatch)
     monkeypatch.setattr("loragent.engine.batch.CHUNK_TOKENS", 64)
     stream = base.stream(short)
@@ -201,9 +203,9 @@ def test_stacks_that_touch_the_upper_layers_share_the_trunk(
     requests = [la.GenerationRequest(LONG * 5, [plugin], max_tokens=8) for plugin in upper]
     alone = []
     for request in requests:
-        base._engine._batch.prefixes.clear()
+        base.forget()
         alone.append(base.generate([request])[0])
-    base._engine._batch.prefixes.clear()
+    base.forget()
     read: list[tuple[int, int]] = []
     real = Runner.read
 
@@ -220,7 +222,7 @@ def test_stacks_that_touch_the_upper_layers_share_the_trunk(
     bare = la.GenerationRequest(LONG * 5, max_tokens=8)
     lower = la.GenerationRequest(LONG * 5, [make_plugin("low", seed=9)], max_tokens=8)
     again = base.generate([bare, lower])  # the one touches no layer, the other all: neither has anything to share
-    base._engine._batch.prefixes.clear()
+    base.forget()
     assert [r.token_ids for r in again] == [base.generate([r])[0].token_ids for r in (bare, lower)]
 
 
@@ -236,7 +238,7 @@ def test_a_plugin_that_is_used_later_reuses_what_was_read_without_it(
         late = la.GenerationRequest([*talk, last], [la.Use(plugins[0], after=2)], max_tokens=8)
         known = base.generate([late])[0]
     assert sum(read) < 40 < known.usage.prompt_tokens
-    base._engine._batch.prefixes.clear()
+    base.forget()
     assert base.generate([late])[0].token_ids == known.token_ids
     whole = base.generate([la.GenerationRequest([*talk, last], [plugins[0]], max_tokens=8)])[0]
     assert whole.token_ids != known.token_ids
@@ -251,7 +253,7 @@ def test_a_trunk_survives_when_its_row_moves(base: la.Base, make_plugin: MakePlu
     others = [la.GenerationRequest(text, min_tokens=n, max_tokens=n) for text, n in (("one two", 3), ("three", 30))]
     alone = base.generate([long])[0].token_ids
     for order in ([others[0], long, others[1]], [others[1], others[0], long], [long, *others]):
-        base._engine._batch.prefixes.clear()
+        base.forget()
         base.generate(
             [la.GenerationRequest(LONG * 7, [make_plugin("v", seed=5, layers_to_transform=[2, 3])], max_tokens=1)]
         )

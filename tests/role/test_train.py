@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import loragent as la
+from loragent.engine import Sequence
+from loragent.engine.runner import Runner
 from loragent.role import Condition, DialogueCurriculum, evaluate, load_role
 from loragent.training import judge, read_examples
 from tests.conftest import dialogues, write_jsonl
@@ -164,6 +167,23 @@ def test_conditions_compare_prompts_on_the_same_rows(base: la.Base, folder: Path
     assert long.prompt_tokens > bare.prompt_tokens
     assert bare.first_token_ms > 0
     assert json.dumps(bare.numbers())
+
+
+def test_first_tokens_are_timed_with_nothing_known(
+    folder: Path, base: la.Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The turns were answered just before: what they read must not be there when a fresh conversation is timed."""
+    read: list[int] = []
+    real = Runner.read
+
+    def counted(self: Runner, rows: list[Sequence], counts: list[int], *more: object) -> torch.Tensor:
+        read.append(sum(counts))
+        return real(self, rows, counts, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Runner, "read", counted)
+    policy = "A long policy. " * 5
+    evaluate(base, read_examples(folder / "eval.jsonl"), Condition("long prompt", system=policy))
+    assert min(read[-3:]) > len(base.template.prompt_ids([la.Message(role="system", content=policy)]))
 
 
 def test_the_gate_gives_its_reasons() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .core import GenerationRequest, Reply, RowScore, Teacher, TrainingRow, Use
+from .core import GenerationRequest, Limits, Reply, RowScore, Teacher, TrainingRow, Use
 from .engine import Engine, fastest
 from .engine import Sequence as Row
 from .model import ChatTemplate, LoadedModel, compute, home, is_default, load_model, on_cuda
@@ -22,10 +22,11 @@ class Base:
     Use :meth:`load`. Safe to call from any thread; answers of concurrent callers decode together.
     """
 
-    def __init__(self, loaded: LoadedModel, library: Library) -> None:
+    def __init__(self, loaded: LoadedModel, library: Library, limits: Limits | None = None) -> None:
         self._loaded = loaded
         self.library = library
-        self._engine = Engine(loaded, library.resolve)
+        self._shapes = loaded.linear_shapes()
+        self._engine = Engine(loaded, library.resolve, limits)
 
     @classmethod
     def load(
@@ -36,6 +37,7 @@ class Base:
         *,
         library: str | Path | Library | None = None,
         download: bool = False,
+        limits: Limits | None = None,
     ) -> Base:
         """Load a base.
 
@@ -46,6 +48,7 @@ class Base:
                 fastest there (docs/adr/0009), and float32 for any other base.
             library: where plugins are found by name; by default ``$LORAGENT_HOME/plugins``.
             download: allow a hub id to be fetched from the hub.
+            limits: rows, requests and bytes that its engine may take.
 
         Raises:
             BaseModelError: it can't be found, fetched, verified or loaded.
@@ -54,7 +57,7 @@ class Base:
             dtype = fastest()
         loaded = compute(lambda: load_model(source, device, dtype, download=download))
         known = library if isinstance(library, Library) else Library(library or home() / "plugins")
-        return cls(loaded, known)
+        return cls(loaded, known, limits)
 
     def __repr__(self) -> str:
         return f"Base({self.name}, {self._loaded.device}, {self._loaded.dtype}, {self.fingerprint})"
@@ -89,7 +92,7 @@ class Base:
     @property
     def shapes(self) -> Shapes:
         """(out, in) of the linear layers that plugins may touch."""
-        return self._loaded.linear_shapes()
+        return self._shapes
 
     @property
     def embedding_size(self) -> int:
@@ -158,7 +161,7 @@ class Base:
         on_step: Callable[[Step], None] | None = None,
     ) -> Fitted:
         """Train a plugin on rows; see :func:`loragent.training.fit`. The base goes on answering meanwhile."""
-        weights = compute(lambda: load_weights(start.path, self.shapes, start.manifest)) if start else None
+        weights = load_weights(start.path, self.shapes, start.manifest) if start else None
         return fit(
             self._loaded,
             rows,
@@ -169,6 +172,18 @@ class Base:
             resume=resume,
             on_step=on_step,
         )
+
+    def pin(self, entry: str | Path) -> None:
+        """Keep a plugin in memory, whatever else is used, until :meth:`unpin` was called as often.
+
+        Raises:
+            PluginNotFound, PluginRefused: it can't be used.
+        """
+        self._engine.pin(str(entry))
+
+    def unpin(self, entry: str | Path) -> None:
+        """Undo one :meth:`pin`; a plugin that is not pinned stays as it is."""
+        self._engine.unpin(str(entry))
 
     def forget(self) -> None:
         """Forget what was read: keys and values of ended conversations, which those that begin alike would reuse."""

@@ -14,7 +14,7 @@ import typer
 
 from ..engine import fastest, speeds
 from ..engine.choice import FILE
-from ..model import default_folder, ensure_default, home
+from ..model import compute, default_folder, ensure_default, home
 from ..training.precision import fast_bfloat16
 from .console import Json, out, print_json
 from .open import open_library
@@ -35,7 +35,7 @@ def doctor(
 ) -> None:
     """Check versions, device, base, cache and library; exit 1 if something needed is missing."""
     if fetch:
-        ensure_default()
+        compute(ensure_default)  # on this thread it would spoil the measurement below (loragent/model/compute.py)
     findings = [_python(), *_packages(), _device(), _products(), _base(), _disk(), _library()]
     if as_json:
         print_json([asdict(f) for f in findings])

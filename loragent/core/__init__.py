@@ -18,6 +18,7 @@ from .errors import (
     TrainingError,
 )
 from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
+from .limits import Limits
 from .message import Message, ToolCall, as_messages
 from .ports import Generator
 
@@ -32,6 +33,7 @@ __all__ = [
     "GenerationRequest",
     "GenerationTimeout",
     "Generator",
+    "Limits",
     "LoragentError",
     "Message",
     "Mounted",

@@ -30,10 +30,10 @@ class Batch:
         prefixes: what rows that ended have read.
     """
 
-    def __init__(self, cache: KeyValueCache, max_rows: int, layers: int) -> None:
+    def __init__(self, cache: KeyValueCache, max_rows: int, layers: int, prefixes: PrefixStore) -> None:
         self.running: list[Sequence] = []
         self.reading: list[Sequence] = []
-        self.prefixes = PrefixStore()
+        self.prefixes = prefixes
         self._cache, self._max_rows, self._layers = cache, max_rows, layers
         self._levels: OrderedDict[int, None] = OrderedDict()
 

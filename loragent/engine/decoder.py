@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from .cache import CacheView
-from .lora import Fan, Plan
+from .lora import Fan, Plan, Update
 from .product import Product
 
 
@@ -77,7 +77,7 @@ class StockDecoder:
     def __init__(self, twin: Any, names: Sequence[str], product: Callable[[Fan], Product]) -> None:
         self.fans: Sequence[Fan] = [(name,) for name in names]
         self._decoder = twin.get_decoder()
-        self._current: Plan = {}  # the plan of the pass that runs now, which every layer reads
+        self._current: dict[Fan, Update] = {}  # the plan of the pass that runs now, which every layer reads
         for name in names:
             owner, _, child = name.rpartition(".")
             parent = twin.get_submodule(owner)

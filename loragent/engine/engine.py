@@ -17,24 +17,24 @@ from ..core import (
     EngineBusy,
     GenerationError,
     GenerationRequest,
+    Limits,
     Mounted,
     RowScore,
     Teacher,
     TrainingRow,
     Use,
 )
-from ..model import LoadedModel, compute
+from ..model import LoadedModel, compute, keep_freed
 from ..plugin import Plugin
 from .batch import Batch
 from .lora import Mount
+from .prefix import PrefixStore
 from .runner import Runner
 from .sampler import sample
 from .sequence import Sequence
 from .slots import Slots
 
 T = TypeVar("T")
-MAX_ROWS = 32
-MAX_WAITING = 1024
 
 
 class Engine:
@@ -43,18 +43,23 @@ class Engine:
     Args:
         loaded: the shared base.
         resolve: finds a plugin by what a stack entry names.
-        max_rows: rows that decode together.
+        limits: how much it takes.
     """
 
-    def __init__(self, loaded: LoadedModel, resolve: Callable[[str], Plugin], max_rows: int = MAX_ROWS) -> None:
-        self._loaded, self._resolve, self._max_rows = loaded, resolve, max_rows
-        self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, loaded.device, loaded.dtype)
-        self._runner = compute(lambda: Runner(loaded, max_rows))
+    def __init__(self, loaded: LoadedModel, resolve: Callable[[str], Plugin], limits: Limits | None = None) -> None:
+        self._loaded, self._resolve, self._limits = loaded, resolve, limits or Limits()
+        rows = self._limits.rows
+        if loaded.device.type == "cpu":
+            keep_freed()
+        self._runner = compute(lambda: Runner(loaded, rows))
+        budget = self._limits.plugin_bytes
+        self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, self._runner.arrange, budget)
         self._waiting: deque[Sequence] = deque()
-        self._batch = Batch(self._runner.cache, max_rows, self._runner.layers)
+        self._batch = Batch(self._runner.cache, rows, self._runner.layers, PrefixStore(self._limits.prefix_bytes))
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
+        self._pinned: dict[str, list[Plugin]] = {}
 
     def submit(self, request: GenerationRequest) -> Sequence:
         """Queue a request. Errors of the request itself are raised here, on the caller's thread.
@@ -76,7 +81,7 @@ class Engine:
         with self._wake:
             if self._closed:
                 raise GenerationError("this base is closed", "load it again")
-            if self._waiting and len(self._waiting) + len(sequences) > MAX_WAITING:
+            if self._waiting and len(self._waiting) + len(sequences) > self._limits.waiting:
                 raise EngineBusy(len(self._waiting))
             self._waiting.extend(sequences)
             if self._thread is None:
@@ -135,9 +140,24 @@ class Engine:
 
         return [compute(partial(read, row)) for row in rows]
 
+    def pin(self, entry: str) -> None:
+        """Keep a plugin in memory; see :meth:`loragent.engine.slots.Slots.pin`."""
+        plugin = self._resolve(entry)
+        self._slots.pin(plugin)
+        with self._wake:
+            self._pinned.setdefault(entry, []).append(plugin)
+
+    def unpin(self, entry: str) -> None:
+        """Undo the latest :meth:`pin` of that entry, whatever its version in use is by now."""
+        with self._wake:
+            plugins = self._pinned.get(entry)
+            plugin = plugins.pop() if plugins else None
+        if plugin is not None:
+            self._slots.unpin(plugin)
+
     def forget(self) -> None:
         """Forget what ended rows have read; rows in flight go on."""
-        compute(self._batch.prefixes.clear)
+        compute(self._batch.prefixes.clear, urgent=True)
 
     def close(self) -> None:
         """Stop the thread; rows in flight end as cancelled."""
@@ -159,7 +179,7 @@ class Engine:
     def _serve(self) -> None:
         while self._work_to_do():
             try:
-                compute(self._turn)
+                compute(self._turn, urgent=True)
             except Exception as error:  # Python goes down, or the fault is ours: nobody must wait for ever
                 self._drop(_failure(error))
         for row in (*self._batch.rows, *self._waiting):

@@ -19,7 +19,6 @@ from torch import Tensor
 from .cache import KeyValues
 
 StackKey = tuple[tuple[str, float, int], ...]
-BUDGET = 512 << 20  # bytes
 WORTH = 32  # tokens; less is read anew as fast
 
 
@@ -62,17 +61,16 @@ class PrefixStore:
 
     Args:
         budget: bytes of keys, values and hidden states.
+
+    Attributes:
+        nbytes: bytes kept.
     """
 
-    def __init__(self, budget: int = BUDGET) -> None:
+    def __init__(self, budget: int) -> None:
         self._budget = budget
+        self.nbytes = 0
         self._kept: OrderedDict[int, Kept | Trunk] = OrderedDict()
         self._numbers = count()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes kept."""
-        return sum(k.nbytes for k in self._kept.values())
 
     def longest(self, stack: StackKey, ids: Sequence[int], more_than: int = 0) -> tuple[KeyValues | None, int]:
         """Keys and values of the longest known beginning of ``ids[:-1]``, and its tokens; None if none is longer than
@@ -107,14 +105,19 @@ class PrefixStore:
             if shared == len(new.ids):
                 return
             if shared == len(known.ids):
-                del self._kept[number]
+                self._drop(number)
         self._kept[next(self._numbers)] = new
+        self.nbytes += new.nbytes
         while self.nbytes > self._budget:
-            self._kept.popitem(last=False)
+            self._drop(next(iter(self._kept)))
 
     def clear(self) -> None:
         """Forget all."""
         self._kept.clear()
+        self.nbytes = 0
+
+    def _drop(self, number: int) -> None:
+        self.nbytes -= self._kept.pop(number).nbytes
 
     def _use(self, number: int) -> Kept | Trunk | None:
         if number < 0:

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from ..core import TrainingRow
 from ..model import LoadedModel
+from ..plugin import LoraWeights
 from .build import build_decoder, build_head
 from .cache import KeyValueCache
 from .decoder import Pass
-from .lora import Planner, Stack
+from .lora import Resident, Stack, arrange
+from .planner import Planner
 from .sequence import Sequence
 
 
@@ -27,13 +29,17 @@ class Runner:
         self._device = loaded.device
         self._head, self._decoder = build_head(loaded), build_decoder(loaded)
         self.layers = int(loaded.model.config.num_hidden_layers)
-        self.planner = Planner(self._decoder.fans)
+        self._dtype = loaded.dtype
+        self.planner = Planner(self._decoder.fans, loaded.linear_shapes(), loaded.device, loaded.dtype)
         self.cache = KeyValueCache(self.layers, max_rows)
+
+    def arrange(self, weights: LoraWeights) -> Resident:
+        """A plugin's weights as this runner multiplies with them; from any thread."""
+        return arrange(weights, self._decoder.fans, self._decoder.level, self._device, self._dtype)
 
     def floor(self, stack: Stack) -> int:
         """The lowest layer that a stack touches; the number of layers, if none."""
-        names = {name for mount in stack for name in mount.weights.pairs}
-        return min((self._decoder.level(name) for name in names), default=self.layers)
+        return min((mount.weights.floor for mount in stack), default=self.layers)
 
     def read(self, rows: Rows[Sequence], counts: Rows[int], levels: Iterable[int] = ()) -> Tensor:
         """Read the next tokens of each prompt; returns logits [n, vocabulary] of the n rows that are whole then.
@@ -55,7 +61,7 @@ class Runner:
         mask = torch.arange(width) <= positions[:, None, :, None]  # [rows, 1, q, k]
         step = self._pass(rows, ids, positions, mask, width)
         step.level, step.hidden, step.taps = rows[0].level, _known(rows, counts), dict.fromkeys(levels)
-        hidden = self._forward(rows, step)
+        hidden = self._decoder(self.planner.reading([row.mounts for row in rows]), step)
         for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
             row.tap({level: x[i, :count] for level, x in step.taps.items() if x is not None})
             row.done += count
@@ -69,7 +75,8 @@ class Runner:
         self.cache.reserve(len(rows), width)
         ids = torch.tensor([[row.ids[-1]] for row in rows])
         mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
-        hidden = self._forward(rows, self._pass(rows, ids, done[:, None], mask, width))
+        plan = self.planner.decoding([row.mounts for row in rows])
+        hidden = self._decoder(plan, self._pass(rows, ids, done[:, None], mask, width))
         for row in rows:
             row.done += 1
         return self._logits(hidden[:, -1])
@@ -80,7 +87,7 @@ class Runner:
         ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
         for i, row in enumerate(rows):
             ids[i, : lengths[i]] = torch.tensor(row.ids)
-        plan = self.planner.plan([stack] * len(rows))
+        plan = self.planner.reading([stack] * len(rows))
         positions = torch.arange(ids.shape[1], device=self._device).expand(ids.shape)
         # Padding lies behind, where causality keeps it out.
         hidden = self._decoder(plan, Pass(ids.to(self._device), positions))
@@ -93,10 +100,6 @@ class Runner:
         positions = positions.to(self._device)
         cache = self.cache.writer([row.slot for row in rows], positions, width)
         return Pass(ids.to(self._device), positions, mask.to(self._device), cache)
-
-    def _forward(self, rows: Rows[Sequence], step: Pass) -> Tensor:
-        """Hidden states [rows, q, d], each row under the plugins that apply to its next token."""
-        return self._decoder(self.planner.plan([row.mounts for row in rows]), step)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         """[rows, d] -> fp32 logits [rows, vocabulary]."""

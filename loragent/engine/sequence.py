@@ -54,8 +54,11 @@ class Sequence:
         self.tapped: dict[int, list[Tensor]] = {}
         self.cancelled = threading.Event()
         self._template = template
-        seed = request.seed
-        generator = torch.Generator().manual_seed(seed) if seed is not None else None
+        generator = torch.Generator()  # of its own: a training run may be in the middle of using torch's
+        if request.seed is not None:
+            generator.manual_seed(request.seed)
+        elif request.temperature:
+            generator.seed()
         self.sampling = Sampling(request.temperature, request.top_p, generator)
         self._submitted = time.perf_counter()
         self._first_token = 0.0

@@ -1,10 +1,11 @@
 """The shared weights: resolve, fetch once, load, fingerprint, and the chat template."""
 
-from .compute import compute
+from .compute import aside, breathe, compute
 from .default import NAME, default_folder, ensure_default
 from .fingerprint import fingerprint_folder
 from .home import home, recall, remember
 from .load import LoadedModel, is_default, load_model, on_cuda
+from .memory import keep_freed, release_freed
 from .template import ChatTemplate, Encoded, Piece
 from .twin import twin_of
 
@@ -14,15 +15,19 @@ __all__ = [
     "Encoded",
     "LoadedModel",
     "Piece",
+    "aside",
+    "breathe",
     "compute",
     "default_folder",
     "ensure_default",
     "fingerprint_folder",
     "home",
     "is_default",
+    "keep_freed",
     "load_model",
     "on_cuda",
     "recall",
+    "release_freed",
     "remember",
     "twin_of",
 ]

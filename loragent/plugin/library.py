@@ -6,12 +6,16 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..core import PluginError, PluginNotFound, PluginRefused
+from ..model import compute
 from .manifest import Manifest, check_name, sha256_of
 from .shelf import EVIDENCE, POINTER, Plugin, Shelf
-from .weights import CONFIG, WEIGHTS, Shapes, load_weights
+from .weights import CONFIG, WEIGHTS, LoraWeights, Shapes, load_weights
+
+SHOWN = 12  # names that an error lists at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,7 @@ class Library:
         if not shelf.exists():
             if Path(text).is_dir() and not version:
                 return _from_path(Path(text))
-            known = ", ".join(self.names()) or "the library is empty"
-            raise PluginNotFound(f"no plugin {name!r} in {self.root}", f"there: {known}")
+            raise self._not_found(name)
         return shelf.get(int(version) if version else None)
 
     def publish(
@@ -161,18 +164,30 @@ class Library:
         a, b = self.resolve(old), self.resolve(new)
         left, right = a.manifest.model_dump(), b.manifest.model_dump()
         fields = {key: (left[key], right[key]) for key in left if left[key] != right[key]}
-        before, after = load_weights(a.path).pairs, load_weights(b.path).pairs
-        layers = {}
-        for name in before.keys() & after.keys():
-            x, y = (p.scaling * (p.b @ p.a) for p in (before[name], after[name]))
-            layers[name] = float((y - x).norm() / x.norm().clamp_min(1e-12))
+        layers = compute(lambda: _changes(load_weights(a.path), load_weights(b.path)))
         return Difference(fields, dict(sorted(layers.items())))
 
     def _known(self, name: str) -> Shelf:
         shelf = self.shelf(name)
         if not shelf.exists():
-            raise PluginNotFound(f"no plugin {name!r} in {self.root}", f"there: {', '.join(self.names()) or 'none'}")
+            raise self._not_found(name)
         return shelf
+
+    def _not_found(self, name: str) -> PluginNotFound:
+        names = self.names()
+        shown = names if len(names) <= SHOWN else get_close_matches(name, names, SHOWN, 0.5)
+        more = f" (of {len(names)}: `loragent plugins ls`)" if len(names) > SHOWN else ""
+        there = (", ".join(shown) or "none like it") + more if names else "the library is empty"
+        return PluginNotFound(f"no plugin {name!r} in {self.root}", f"there: {there}")
+
+
+def _changes(old: LoraWeights, new: LoraWeights) -> dict[str, float]:
+    """``|dW_new - dW_old| / |dW_old|`` of the layers that both touch."""
+    found = {}
+    for name in old.pairs.keys() & new.pairs.keys():
+        x, y = (p.scaling * (p.b @ p.a) for p in (old.pairs[name], new.pairs[name]))
+        found[name] = float((y - x).norm() / x.norm().clamp_min(1e-12))
+    return found
 
 
 def _from_path(folder: Path) -> Plugin:

@@ -50,7 +50,7 @@ class Plugin:
     def key(self) -> str:
         """Identifies exactly what it computes: the weights and the scaling that the config asks for."""
         weights = self.manifest.sha256 or sha256_of(self.path / WEIGHTS)
-        return f"{weights}:{sha256_of(self.path / CONFIG)}"
+        return f"{weights}:{self.manifest.config_sha256 or sha256_of(self.path / CONFIG)}"
 
     def __str__(self) -> str:
         return f"{self.name}@{self.version}"

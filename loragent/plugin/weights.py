@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..core import PluginRefused
+from ..model import aside
 from .manifest import Manifest, sha256_of
 
 WEIGHTS = "adapter_model.safetensors"
@@ -73,7 +74,7 @@ class LoraWeights:
 
 
 def load_weights(folder: Path, shapes: Shapes | None = None, manifest: Manifest | None = None) -> LoraWeights:
-    """Read a PEFT folder.
+    """Read a PEFT folder; beside the thread that computes, so that answers go on meanwhile.
 
     Args:
         folder: holds ``adapter_model.safetensors`` and ``adapter_config.json``.
@@ -84,6 +85,10 @@ def load_weights(folder: Path, shapes: Shapes | None = None, manifest: Manifest 
         PluginRefused: naming the file or field: a pickle, a truncated or tampered file, another kind of
             adapter, a target that the base lacks or has in another shape, non-finite weights.
     """
+    return aside(lambda: _load_weights(folder, shapes, manifest))
+
+
+def _load_weights(folder: Path, shapes: Shapes | None, manifest: Manifest | None) -> LoraWeights:
     config = read_config(folder)
     path = folder / WEIGHTS
     if not path.is_file():
@@ -121,14 +126,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise PluginRefused(
             "peft_type", f"{config.get('peft_type')!r} is not LORA", "convert the adapter to LoRA first"
         )
-    for field in (
-        "use_dora",
-        "modules_to_save",
-        "fan_in_fan_out",
-        "layer_replication",
-        "trainable_token_indices",
-        "use_qalora",
-    ):
+    for field in _MORE_THAN_LORA:
         if config.get(field):
             raise PluginRefused(field, f"{config[field]!r} is more than plain LoRA", "train without it, or convert it")
     if str(config.get("init_lora_weights")).partition("_")[0] in ("pissa", "olora", "corda", "loftq"):
@@ -187,12 +185,18 @@ def _pair(name: str, found: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
 
 
 def _pattern(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    if not patterns:
+        return default
     from peft.utils.other import get_pattern_key  # PEFT's own rule for which pattern meets which layer
 
-    return (patterns or {}).get(get_pattern_key(list(patterns or {}), name), default)
+    return patterns.get(get_pattern_key(list(patterns), name), default)
 
 
 def _check_finite(pairs: Mapping[str, LoraPair]) -> None:
+    # What is not finite makes its sum so; nearly always that is the only look there is.
+    sums = torch.stack([side.sum() for pair in pairs.values() for side in (pair.a, pair.b)])
+    if torch.isfinite(sums).all() and all(math.isfinite(pair.scaling) for pair in pairs.values()):
+        return
     for name, pair in pairs.items():
         # A masked plugin still multiplies its rows by 0, and 0 * NaN would leak into a neighbour's row.
         if not (torch.isfinite(pair.a).all() and torch.isfinite(pair.b).all() and math.isfinite(pair.scaling)):

@@ -13,11 +13,10 @@ from pathlib import Path
 import torch
 
 from ..core import TrainingError, TrainingRow
-from ..model import LoadedModel, compute
+from ..model import LoadedModel, compute, release_freed
 from ..plugin import LoraWeights
 from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
-from .memory import release_freed
 from .metrics import Metrics
 from .network import Network
 from .settings import TrainSettings

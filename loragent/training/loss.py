@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..model import breathe
+
 BYTES = 10_000_000  # of the logits of a chunk of positions; 96 x 49,152 in bfloat16
 POSITIONS = 96  # of a chunk at most: more saves no time and pads more
 VOCABULARY = 8192  # tokens that are multiplied at a time: oneDNN packs a copy of the matrix that it multiplies with
@@ -81,6 +83,7 @@ class _HeadLoss(torch.autograd.Function):
         chunk = _Logits(head)
         for start in range(0, hidden.shape[0], chunk.size):
             part = slice(start, start + chunk.size)
+            breathe()
             chunk.read(hidden[part])
             total, mass = chunk.total(), weights[part].sum(-1, keepdim=True)
             loss += ((total - chunk.at(ids[part])) * weights[part]).sum()

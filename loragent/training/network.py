@@ -13,6 +13,7 @@ from ..model import LoadedModel, twin_of
 from ..plugin import LoraWeights
 from . import variants
 from .loss import head_distillation, head_loss, head_score
+from .pause import let_answers_pass
 from .precision import autocast, lower
 from .settings import TrainSettings
 from .streamline import streamline
@@ -38,6 +39,7 @@ class Network:
         self._layers = twin.get_decoder().layers[-settings.layers :]
         lean = streamline(twin.get_decoder(), self._layers, self._head.dtype)
         self._kept = KEPT_BYTES // _token_bytes(self._layers[0], self._head.dtype) if lean else 0
+        let_answers_pass(twin.get_decoder().layers)
         twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)
 

@@ -124,13 +124,13 @@ def test_rows_that_begin_alike_are_read_once(
     histories = [talk[:5], talk[:3], talk[:1]]
     alone = [base.generate([la.GenerationRequest(h, [plugins[0]], max_tokens=8)])[0] for h in histories]
     read: list[tuple[int, int]] = []
-    real = Runner._forward
+    real = Runner._pass
 
-    def counted(self: Runner, rows: list[Sequence], step: Pass) -> torch.Tensor:
-        read.append(tuple(step.ids.shape))  # type: ignore[arg-type]
-        return real(self, rows, step)
+    def counted(self: Runner, rows: list[Sequence], ids: torch.Tensor, *more: object) -> Pass:
+        read.append(tuple(ids.shape))  # type: ignore[arg-type]
+        return real(self, rows, ids, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Runner, "_forward", counted)
+    monkeypatch.setattr(Runner, "_pass", counted)
     base.forget()
     other = la.GenerationRequest(histories[0], [plugins[1]], max_tokens=8)  # begins alike, but not for this stack
     together = base.generate([*[la.GenerationRequest(h, [plugins[0]], max_tokens=8) for h in histories], other])

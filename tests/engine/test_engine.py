@@ -190,7 +190,7 @@ def test_a_row_whose_time_is_over_ends_alone(base: la.Base) -> None:
 
 
 def test_a_full_queue_refuses(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loragent.engine.engine.MAX_WAITING", 3)
+    monkeypatch.setattr(base._engine, "_limits", la.Limits(rows=1, waiting=3))
     monkeypatch.setattr(base._engine._batch, "_max_rows", 1)
     request = la.GenerationRequest("hello", min_tokens=50, max_tokens=50)
     assert len(base.generate([request] * 5)) == 5  # one caller's rows alone never fill it

@@ -1,0 +1,87 @@
+"""One thread computes; answers pass what takes long, and loading happens beside it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from loragent.model import aside, breathe, compute
+from loragent.model.compute import TURNS
+
+
+def test_all_computes_on_one_thread_and_loads_on_another() -> None:
+    def name() -> str:
+        return threading.current_thread().name
+
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: compute(name), range(32))) == {"loragent-compute"}
+    assert compute(lambda: compute(name)) == "loragent-compute"
+    assert aside(name) == aside(lambda: aside(name)) != "loragent-compute"
+    assert aside(torch.get_num_threads) == 1
+    assert compute(torch.get_num_threads) == torch.get_num_threads()
+
+
+def test_errors_reach_whoever_asked() -> None:
+    def fail() -> None:
+        raise KeyError("mine")
+
+    for place in (compute, aside):
+        with pytest.raises(KeyError, match="mine"):
+            place(fail)
+
+
+def test_urgent_jobs_pass_a_long_one_where_it_breathes() -> None:
+    order: list[str] = []
+    begun, asked = threading.Event(), threading.Event()
+
+    def long() -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            begun.set()
+            asked.wait()
+            time.sleep(0.05)
+            order.append("first half")
+            breathe()
+            order.append("second half")
+
+    def answer() -> None:
+        order.append("answer")
+        assert not torch.is_autocast_enabled("cpu")
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(compute, long)
+        begun.wait()
+        quick = pool.submit(compute, answer, urgent=True)
+        asked.set()
+        slow.result()
+        quick.result()
+    assert order == ["first half", "answer", "second half"]
+
+
+def test_a_long_job_is_passed_by_so_many_and_no_more() -> None:
+    passed: list[int] = []
+    stop, begun = threading.Event(), threading.Event()
+
+    def long() -> int:
+        begun.set()
+        time.sleep(0.05)
+        breathe()
+        return len(passed)
+
+    def asking() -> None:
+        begun.wait()
+        while not stop.is_set():
+            compute(lambda: passed.append(1), urgent=True)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(asking)
+        slow = pool.submit(compute, long)
+        assert slow.result(10) == TURNS
+        stop.set()
+
+
+def test_breathing_elsewhere_does_nothing() -> None:
+    breathe()

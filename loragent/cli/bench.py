@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .bench_engine import bench_engine
 from .bench_role import bench_role
+from .engine.table import bench_engine
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -42,8 +42,9 @@ def role(
 @app.command("engine")
 def engine(
     rounds: Annotated[int, typer.Option(min=1, help="Times that each pair is measured, in turn.")] = 3,
-    only: Annotated[str | None, typer.Option(help="Comma-separated numbers of rows, for instance 1a,3b.")] = None,
+    only: Annotated[str | None, typer.Option(help="Comma-separated numbers of rows, for instance 1a,3.")] = None,
+    gguf: Annotated[Path | None, typer.Option(help="Also against llama.cpp on this file (llama-cpp-python).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """The engine against stock PEFT and transformers, and against itself."""
-    bench_engine(rounds=rounds, only=only.split(",") if only else None, as_json=as_json)
+    """The engine against stock PEFT, transformers and llama.cpp, and against itself."""
+    bench_engine(rounds=rounds, only=only.split(",") if only else None, gguf=gguf, as_json=as_json)

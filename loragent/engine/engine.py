@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
@@ -92,6 +93,7 @@ class Engine:
 
     def prepare(self, request: GenerationRequest) -> Sequence:
         """Tokenise a request and bring its plugins into memory."""
+        asked = time.perf_counter()
         prompt = self._loaded.template.prompt_ids(request.messages)
         needed, limit = len(prompt) + request.max_tokens, self._loaded.context_length
         if needed > limit:
@@ -101,7 +103,7 @@ class Engine:
         ]
         stack = tuple(mount for mount, _ in entries)
         mounted = tuple(m for _, m in entries)
-        return Sequence(request, prompt, stack, mounted, self._loaded.template, self._runner.floor(stack))
+        return Sequence(request, prompt, stack, mounted, self._loaded.template, self._runner.floor(stack), asked)
 
     def score(self, rows: Rows[TrainingRow], stack: Rows[Use] = ()) -> list[RowScore]:
         """Likelihood of the masked tokens of rows under a stack; computed between steps."""

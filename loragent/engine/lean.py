@@ -42,7 +42,8 @@ class _Shared(NamedTuple):
 
     Attributes:
         cos, sin: [n, 1, head_dim]; the first half of sin is negated.
-        mask: [rows, 1, group * q, k] of 0 and -inf, or None for causal.
+        mask: [rows, 1, group * q, k] of 0 and -inf, or None for causal; for rows of one token in float32
+            on a CPU [rows * kv heads, group, k].
     """
 
     plan: Plan
@@ -99,6 +100,8 @@ class LeanDecoder:
         if mask is not None:
             mask = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).masked_fill_(~mask, -torch.inf)
             mask = mask.repeat(1, 1, self._group, 1)
+            if step.ids.shape[1] == 1 and x.device.type == "cpu" and x.dtype == torch.float32:
+                mask = mask.expand(-1, self._kv, -1, -1).flatten(0, 1)
         shared = _Shared(plan, rows, cos, sin, mask, step.cache)
         for layer in self._layers[step.level :]:
             if layer.index in step.taps:
@@ -138,6 +141,11 @@ class LeanDecoder:
             q = q.view(rows, -1, kv * group, head_dim).transpose(1, 2)
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self._scale, enable_gqa=group > 1)
             return y.transpose(1, 2).reshape(n, -1)
+        if shared.mask.ndim == 3:
+            # Three products are faster here than torch's fused kernel, which is made for long queries.
+            q = q.reshape(rows * kv, group, head_dim)
+            weights = torch.baddbmm(shared.mask, q, k.flatten(0, 1).transpose(1, 2), alpha=self._scale)
+            return torch.bmm(torch.softmax(weights, -1), v.flatten(0, 1)).view(n, -1)
         q = q.view(rows, -1, kv, group, head_dim).permute(0, 2, 3, 1, 4).reshape(rows, kv, -1, head_dim)
         y = F.scaled_dot_product_attention(q, k, v, shared.mask, scale=self._scale)
         return y.view(rows, kv, group, -1, head_dim).permute(0, 3, 1, 2, 4).reshape(n, -1)

@@ -72,23 +72,25 @@ def arrange(
     for fan in fans:
         pairs = [weights.pairs.get(name) for name in fan]
         if any(pair is not None for pair in pairs):
-            deltas[fan] = _delta(pairs, device, dtype)
+            deltas[fan] = _delta(pairs, torch.empty(0, device=device, dtype=dtype))
     return Resident(deltas, min(map(level, weights.pairs), default=0))
 
 
-def _delta(pairs: Sequence[LoraPair | None], device: torch.device, dtype: torch.dtype) -> Delta:
-    a, parts, at = [], [], 0
+def _delta(pairs: Sequence[LoraPair | None], like: Tensor) -> Delta:
+    inner = next(pair.a.shape[1] for pair in pairs if pair is not None)
+    a = like.new_empty(inner, sum(len(pair.a) for pair in pairs if pair is not None))
+    parts, at = [], 0
     for pair in pairs:
         end = at
-        b = torch.empty(0, 0)
+        b = like.new_empty(0, 0)
         if pair is not None:
             end = at + len(pair.a)
-            a.append(pair.a)
-            b = (pair.b.T * pair.scaling).to(device, dtype).contiguous()
+            a[:, at:end] = pair.a.T
+            b = like.new_empty(len(pair.a), len(pair.b))
+            b.copy_(pair.b.T).mul_(pair.scaling)
         parts.append((slice(at, end), b))
         at = end
-    whole = torch.cat(a) if len(a) > 1 else a[0]
-    return Delta(whole.T.to(device, dtype).contiguous(), tuple(parts))
+    return Delta(a, tuple(parts))
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,9 @@ class Sequence:
         trunk: what is known of the layers below some level, and for how many tokens of this row.
         tapped: hidden states of the tokens that were read so far, by level, for a trunk to be.
         finish: why it ended; empty while it runs.
+
+    Args:
+        asked: when the caller asked, by :func:`time.perf_counter`; by default now. Times are counted from there.
     """
 
     def __init__(
@@ -43,6 +46,7 @@ class Sequence:
         mounted: tuple[Mounted, ...],
         template: ChatTemplate,
         floor: int = 0,
+        asked: float | None = None,
     ) -> None:
         self.request, self.stack, self.mounted = request, stack, mounted
         self.ids, self.done, self.finish = list(prompt), 0, ""
@@ -60,7 +64,7 @@ class Sequence:
         elif request.temperature:
             generator.seed()
         self.sampling = Sampling(request.temperature, request.top_p, generator)
-        self._submitted = time.perf_counter()
+        self._submitted = time.perf_counter() if asked is None else asked
         self._first_token = 0.0
         self._text, self._shown = "", 0
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from ..base import Base
+from ...base import Base
 
 RANK = 8
 

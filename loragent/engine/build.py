@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 
+import torch
+from torch import Tensor
+
 from ..model import LoadedModel, twin_of
+from .choice import onednn_is_faster
 from .decoder import Decoder, StockDecoder
+from .int8 import Int8
 from .lean import LeanDecoder
 from .lora import Fan
 from .probe import is_llama_like
-from .product import Dense, Int8, Product, stacked
+from .product import Dense, Product, stacked
 
 
 def build_decoder(loaded: LoadedModel) -> Decoder:
@@ -25,14 +30,19 @@ def build_decoder(loaded: LoadedModel) -> Decoder:
 def build_head(loaded: LoadedModel) -> Product:
     """From hidden states to logits."""
     head = loaded.model.get_output_embeddings()
-    return Int8(head.weight, head.bias, twice=True) if loaded.int8 else Dense(head.weight, head.bias)
+    return Int8(head.weight, head.bias, twice=True) if loaded.int8 else _dense(head.weight, head.bias)
 
 
 def _product(loaded: LoadedModel, fan: Fan) -> Product:
     if fan in loaded.joined:
-        return Dense(*loaded.joined[fan])
+        return _dense(*loaded.joined[fan])
     weight, bias = stacked([loaded.model.get_submodule(name) for name in fan])
-    return Int8(weight, bias, twice=_has_outliers(fan)) if loaded.int8 else Dense(weight, bias)
+    return Int8(weight, bias, twice=_has_outliers(fan)) if loaded.int8 else _dense(weight, bias)
+
+
+def _dense(weight: Tensor, bias: Tensor | None) -> Dense:
+    on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
+    return Dense(weight, bias, onednn=on_cpu and onednn_is_faster())
 
 
 def _has_outliers(fan: Fan) -> bool:

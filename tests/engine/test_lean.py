@@ -20,9 +20,10 @@ from transformers import (
 )
 
 import loragent as la
+from loragent.engine.int8 import Int8
 from loragent.engine.lean import LeanDecoder
 from loragent.engine.probe import is_llama_like
-from loragent.engine.product import Dense, Int8
+from loragent.engine.product import Dense
 from loragent.engine.runner import Runner
 from loragent.model import load_model
 from tests.conftest import read_whole

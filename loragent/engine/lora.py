@@ -31,7 +31,7 @@ class Delta:
     """What one plugin adds to a fan.
 
     Attributes:
-        a: [in, r], r being the sum of its ranks over the fan's layers.
+        a: [r, in], r being the sum of its ranks over the fan's layers.
         parts: B [columns, out], times alpha / rank; of a layer that it does not touch, no columns.
     """
 
@@ -77,15 +77,13 @@ def arrange(
 
 
 def _delta(pairs: Sequence[LoraPair | None], like: Tensor) -> Delta:
-    inner = next(pair.a.shape[1] for pair in pairs if pair is not None)
-    a = like.new_empty(inner, sum(len(pair.a) for pair in pairs if pair is not None))
+    a = torch.cat([pair.a for pair in pairs if pair is not None]).to(like)
     parts, at = [], 0
     for pair in pairs:
         end = at
         b = like.new_empty(0, 0)
         if pair is not None:
             end = at + len(pair.a)
-            a[:, at:end] = pair.a.T
             b = like.new_empty(len(pair.a), len(pair.b))
             b.copy_(pair.b.T).mul_(pair.scaling)
         parts.append((slice(at, end), b))
@@ -127,7 +125,7 @@ class Masked:
     """The mask-GEMM.
 
     Attributes:
-        a: [in, R], of all distinct plugins, the columns of the fan's first layer first.
+        a: [R, in], of all distinct plugins, the rows of the fan's first layer first.
         mask: [rows, 1, R], the scales.
         parts: B [columns, out] of all plugins.
     """
@@ -138,7 +136,7 @@ class Masked:
 
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """See :class:`Update`."""
-        inner = x @ self.a
+        inner = x @ self.a.T
         rows = len(self.mask)
         inner.view(rows, -1, inner.shape[-1]).mul_(self.mask)
         for y, (columns, b) in zip(outputs, self.parts, strict=True):
@@ -151,7 +149,7 @@ class ByRow:
     """Each row's own matrices, in one batched product.
 
     Attributes:
-        a: [rows, in, R], scales included.
+        a: [rows, R, in], scales included.
         parts: B [rows, columns, out].
     """
 
@@ -161,7 +159,7 @@ class ByRow:
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """See :class:`Update`."""
         rows = len(self.a)
-        inner = torch.bmm(x.view(rows, -1, x.shape[1]), self.a)
+        inner = torch.bmm(x.view(rows, -1, x.shape[1]), self.a.transpose(1, 2))
         for y, (columns, b) in zip(outputs, self.parts, strict=True):
             if b.shape[1]:
                 y.view(rows, -1, y.shape[1]).baddbmm_(inner[:, :, columns], b)
@@ -185,7 +183,7 @@ class ByRun:
         for first, end, deltas in self.runs:
             part = slice(first * tokens, end * tokens)
             for scale, delta in deltas:
-                inner = x[part] @ delta.a
+                inner = x[part] @ delta.a.T
                 for y, (columns, b) in zip(outputs, delta.parts, strict=True):
                     if len(b):
                         y[part].addmm_(inner[:, columns], b, alpha=scale)

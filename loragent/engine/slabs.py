@@ -52,7 +52,7 @@ class RowSlabs:
         rows = -(-len(stacks) // PLACES) * PLACES
         self._held, self._rank, self._widths = [()] * rows, _rank(stacks), _widest(map(_widths, stacks))
         for fan, widths in self._widths.items():
-            a = self._empty.new_zeros(rows, self._shapes[fan[0]][1], sum(widths))
+            a = self._empty.new_zeros(rows, sum(widths), self._shapes[fan[0]][1])
             b = [self._empty.new_zeros(rows, w, self._shapes[n][0]) for n, w in zip(fan, widths, strict=True)]
             self._slabs[fan] = ByRow(a, _parts(widths, b))
 
@@ -68,7 +68,7 @@ class RowSlabs:
                 for scale, delta in deltas:
                     own, own_b = delta.parts[layer]
                     end = at + own.stop - own.start
-                    torch.mul(delta.a[:, own], scale, out=slab.a[row, :, columns][:, at:end])
+                    torch.mul(delta.a[own], scale, out=slab.a[row, columns][at:end])
                     b[row, at:end] = own_b if len(own_b) else 0
                     at = end
         self._held[row] = stack
@@ -108,7 +108,7 @@ class ColumnSlabs:
         self._slabs.clear()  # before the new ones take their place
         self._places, self._widths = [""] * places, widths
         for fan, each in widths.items():
-            a = self._empty.new_zeros(self._shapes[fan[0]][1], places * sum(each))
+            a = self._empty.new_zeros(places * sum(each), self._shapes[fan[0]][1])
             b = [self._empty.new_zeros(places * w, self._shapes[n][0]) for n, w in zip(fan, each, strict=True)]
             self._slabs[fan] = a, _parts([places * w for w in each], b)
 
@@ -117,13 +117,13 @@ class ColumnSlabs:
             delta = deltas.get(fan)
             for layer, (width, (columns, b)) in enumerate(zip(self._widths[fan], parts, strict=True)):
                 mine = slice(place * width, (place + 1) * width)
-                target = a[:, columns][:, mine]
+                target = a[columns][mine]
                 own, own_b = delta.parts[layer] if delta is not None else (slice(0, 0), b[:0])
                 used = own.stop - own.start
                 if used < width:
                     target.zero_()  # which makes B's old rows harmless
                 if delta is not None and used:
-                    target[:, :used] = delta.a[:, own]
+                    target[:used] = delta.a[own]
                     b[mine][:used] = own_b
 
     def _masks(self, stacks: Sequence[Stack]) -> dict[Widths, Tensor]:

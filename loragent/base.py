@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .core import GenerationRequest, Limits, Reply, RowScore, Teacher, TrainingRow, Use
+from .core import GenerationRequest, Limits, Reply, RowScore, Teacher, TrainingError, TrainingRow, Use
 from .engine import Engine, fastest
 from .engine import Sequence as Row
 from .model import ChatTemplate, LoadedModel, compute, home, is_default, load_model, on_cuda
 from .plugin import Library, Plugin, Shapes, load_weights
-from .training import Fitted, Step, TrainSettings, fit
+from .training import Fitted, Job, Step, TrainSettings, fit, fit_many
 
 
 class Base:
@@ -184,6 +184,10 @@ class Base:
     def unpin(self, entry: str | Path) -> None:
         """Undo one :meth:`pin`; a plugin that is not pinned stays as it is."""
         self._engine.unpin(str(entry))
+
+    def fit_many(self, jobs: Sequence[Job]) -> list[Fitted | TrainingError]:
+        """Train several plugins at once; see :func:`loragent.training.fit_many`. The base answers meanwhile."""
+        return fit_many(self._loaded, jobs)
 
     def forget(self) -> None:
         """Forget what was read: keys and values of ended conversations, which those that begin alike would reuse."""

@@ -2,7 +2,8 @@
 
 from .formats import Example, Scan, read_examples, scan_file
 from .gate import Verdict, judge
-from .loop import Fitted, Step, fit
+from .loop import Fitted, Job, Step, fit
+from .many import fit_many
 from .plot import plot_loss, plot_scores
 from .settings import TrainSettings
 from .workdir import discard, only_run
@@ -10,12 +11,14 @@ from .workdir import discard, only_run
 __all__ = [
     "Example",
     "Fitted",
+    "Job",
     "Scan",
     "Step",
     "TrainSettings",
     "Verdict",
     "discard",
     "fit",
+    "fit_many",
     "judge",
     "only_run",
     "plot_loss",

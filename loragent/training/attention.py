@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .fused import Fan, Norm, adapters_only, projections, rows_of
+from .fused import Adapted, Fan, Norm, rows_of
 
 BLOCK = 256  # queries at a time
 
@@ -32,38 +32,41 @@ class SelfAttention(torch.autograd.Function):
         norm: Norm,
         rotation: tuple[Tensor, Tensor],
         scale: float,
-        scalings: tuple[float, ...],
+        adapted: Adapted,
         *tensors: Tensor | None,
     ) -> Tensor:
         """x: [rows, tokens, d] -> the same shape; rotation: cosines and sines, [1 or rows, tokens, width].
 
-        tensors: weight, bias, A and B of q, k, v and o, in that order.
+        tensors: those of q, k, v and o, in that order.
         """
-        *reading, out = projections(tensors, scalings)
+        *reading, out = adapted.projections(tensors)
         normed, rms = norm.forward(rows_of(x))
-        inner, (q, k, v) = Fan(reading, x.dtype).forward(normed)
+        inner, (q, k, v) = Fan(reading, x.dtype, adapted.spans).forward(normed)
         cos, sin = (_half(table, x.dtype) for table in rotation)
         # The scale goes into the queries, which are smaller than the scores.
         query = _rotated(_split(q, x, cos), cos * scale, sin * scale)
         key, value = _rotated(_split(k, x, cos), cos, sin), _heads_first(_split(v, x, cos))
         mixed = _joined(_mix(query, key, value))
-        narrow, (y,) = Fan([out], x.dtype).forward(mixed)
-        ctx.save_for_backward(x, rms, inner, cos, sin, query, key, value, mixed, narrow, *tensors)
-        ctx.norm, ctx.scale, ctx.scalings = norm, scale, scalings
+        narrow, (y,) = Fan([out], x.dtype, adapted.spans).forward(mixed)
+        ctx.save_for_backward(x, rms, cos, sin, query, key, value, mixed, *inner, *narrow, *tensors)
+        ctx.norm, ctx.scale, ctx.adapted = norm, scale, adapted
         return y.view(x.shape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        x, rms, inner, cos, sin, query, key, value, mixed, narrow, *tensors = ctx.saved_tensors
-        *reading, out = projections(tensors, ctx.scalings)
-        grad, of_out = Fan([out], x.dtype).backward(mixed, narrow, [rows_of(grads[0]).to(x.dtype)])
+        adapted: Adapted = ctx.adapted
+        x, rms, cos, sin, query, key, value, mixed, *others = ctx.saved_tensors
+        inner, narrow, tensors = adapted.unpack(others)
+        *reading, out = adapted.projections(tensors)
+        grad, of_out = Fan([out], x.dtype, adapted.spans).backward(mixed, narrow, [rows_of(grads[0]).to(x.dtype)])
         q, k, v = _unmix(query, key, value, _heads_first(_split(grad, x, cos)))
         backward_q = _joined(_rotated(q.transpose(1, 2), cos * ctx.scale, -sin * ctx.scale))
         backward_k = _joined(_rotated(k.transpose(1, 2), cos, -sin))
         normed = ctx.norm.again(rows_of(x), rms)
-        grad, of_reading = Fan(reading, x.dtype).backward(normed, inner, [backward_q, backward_k, _joined(v)])
+        of_each = [backward_q, backward_k, _joined(v)]
+        grad, of_reading = Fan(reading, x.dtype, adapted.spans).backward(normed, inner, of_each)
         grad_x = ctx.norm.backward(rows_of(x), rms, grad)
-        return grad_x.view(x.shape), None, None, None, None, *adapters_only([*of_reading, *of_out])
+        return grad_x.view(x.shape), None, None, None, None, *of_reading, *of_out
 
 
 def _mix(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

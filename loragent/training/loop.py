@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..core import TrainingError, TrainingRow
 from ..model import LoadedModel, compute, release_freed
@@ -79,83 +80,116 @@ def fit(
     Raises:
         TrainingError: no rows, another run in ``workdir``, a checkpoint of another run, a loss that is not finite.
     """
-    if not rows:
-        raise TrainingError("there are no rows to train on", "check the data with `loragent data check`")
     with only_run(workdir):
-        trainer = Trainer(loaded, rows, settings, workdir, start, data_sha256, resume)
-        for epoch in trainer.epochs():
-            for batch in trainer.batches(epoch):
-                trainer.step(batch)
-                trainer.report(on_step)
-            trainer.end_epoch()
+        trainer = Trainer(loaded, Job(rows, settings, workdir, start, data_sha256, resume, on_step))
+        for batch in trainer.course():
+            trainer.step(batch)
         return trainer.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What :func:`fit` is asked for; see its arguments."""
+
+    rows: Sequence[TrainingRow]
+    settings: TrainSettings
+    workdir: Path
+    start: LoraWeights | None = None
+    data_sha256: str = ""
+    resume: bool = False
+    on_step: Callable[[Step], None] | None = None
 
 
 class Trainer:
     """The state of a run; :func:`fit` is the loop over it."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        rows: Sequence[TrainingRow],
-        settings: TrainSettings,
-        workdir: Path,
-        start: LoraWeights | None,
-        data_sha256: str,
-        resume: bool,
-    ) -> None:
-        self._rows, self._settings, self._workdir = rows, settings, workdir
+    def __init__(self, loaded: LoadedModel, job: Job) -> None:
+        rows, settings, start = job.rows, job.settings, job.start
+        if not rows:
+            raise TrainingError("there are no rows to train on", "check the data with `loragent data check`")
+        self._rows, self._settings, self._workdir, self._on_step = rows, settings, job.workdir, job.on_step
         self._train, self._held = split_rows(rows, settings.validation, settings.seed)
-        self._network = compute(lambda: Network(loaded, rows, settings))
-        self._named = self._network.parameters
+        self.network = compute(lambda: Network(loaded, rows, settings))
+        self._named = self.network.parameters
         if start is not None:
-            compute(lambda: self._network.start_from(start))
+            compute(lambda: self.network.start_from(start))
         self._optimiser = torch.optim.AdamW(
             self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         self._epochs = settings.passes(started=start is not None)
         self._steps = math.ceil(len(self._train) / settings.batch_rows) * self._epochs
-        key = hashlib.sha256(f"{settings.digest()}|{data_sha256}|{loaded.fingerprint}".encode()).hexdigest()[:16]
+        key = hashlib.sha256(f"{settings.digest()}|{job.data_sha256}|{loaded.fingerprint}".encode()).hexdigest()[:16]
         self._at = Progress(key)
-        self._metrics = Metrics(workdir / "metrics.jsonl")
-        self._start(resume)
+        self._metrics = Metrics(job.workdir / "metrics.jsonl")
+        self._start(job.resume)
         self._since = self._saved = time.perf_counter()
 
-    # -- the loop's four lines ---------------------------------------------------------------------
+    # -- the loop ----------------------------------------------------------------------------------
 
-    def epochs(self) -> Iterator[int]:
-        """Epochs still to do; ends early once the validation has stopped improving."""
+    def course(self) -> Iterator[list[int]]:
+        """Batches that are still to do, each to be stepped before the next is asked for."""
+        for epoch in self._epochs_to_do():
+            yield from self._batches(epoch)
+            self._end_epoch()
+
+    def step(self, batch: list[int]) -> None:
+        """One optimiser step over a batch, micro-batch by micro-batch."""
+        self.end_step(batch, sum(compute(partial(self._micro_step, part)) for part in self.begin_step(batch)))
+        release_freed()
+
+    def begin_step(self, batch: list[int]) -> list[list[int]]:
+        """The micro-batches whose gradients make up a step."""
+        torch.manual_seed(self._settings.seed * 1_000_003 + self._at.step)  # dropout, repeatable after a resume
+        self._targets = sum(self._rows[i].targets for i in batch)
+        return micro_batches(self._rows, batch, self._settings.micro_tokens)
+
+    def share(self, loss: Tensor) -> Tensor:
+        """What a micro-batch's summed loss counts in its step."""
+        return loss / self._targets
+
+    def end_step(self, batch: list[int], total: float) -> None:
+        """Apply the gradients; total: the summed loss of the step.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        if not math.isfinite(total):
+            raise TrainingError(f"the loss is {total} at step {self._at.step}", "lower learning_rate, then train again")
+        compute(self._update)
+        self._at.step += 1
+        self._at.batch += 1
+        self._at.tokens += sum(len(self._rows[i].ids) for i in batch)
+        self._at.loss_sum += total
+        self._at.loss_tokens += self._targets
+        self._metrics.step(self._at.step, self._at.epoch + 1, total / self._targets)
+        if time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
+            self._save()
+        self._report()
+
+    def finish(self) -> Fitted:
+        """Put the best weights back and write the PEFT folder."""
+        tensors, best = load_state(self._workdir / BEST, self._at.key)
+        folder = self._workdir / "plugin"
+        compute(lambda: self.network.put_back(tensors))
+        compute(lambda: self.network.save(folder))
+        (folder / "metrics.jsonl").write_text(self._metrics.text())
+        epoch = best.best_epoch + 1
+        return Fitted(folder, epoch, self._metrics.scores(epoch), self._spent(), self._at.tokens)
+
+    # -- below the loop ----------------------------------------------------------------------------
+
+    def _epochs_to_do(self) -> Iterator[int]:
+        """Ends early once the validation has stopped improving."""
         while self._at.epoch < self._epochs:
             if self._held and self._at.epoch - self._at.best_epoch > self._settings.patience:
                 return
             yield self._at.epoch
 
-    def batches(self, epoch: int) -> list[list[int]]:
-        """Batches of this epoch that are still to do."""
+    def _batches(self, epoch: int) -> list[list[int]]:
         seed = self._settings.seed * 1000 + epoch
         return length_grouped(self._rows, self._train, self._settings.batch_rows, seed)[self._at.batch :]
 
-    def step(self, batch: list[int]) -> None:
-        """One optimiser step over a batch, micro-batch by micro-batch."""
-        torch.manual_seed(self._settings.seed * 1_000_003 + self._at.step)  # dropout, repeatable after a resume
-        targets = sum(self._rows[i].targets for i in batch)
-        total = 0.0
-        for part in micro_batches(self._rows, batch, self._settings.micro_tokens):
-            total += compute(partial(self._micro_step, part, targets))
-        if not math.isfinite(total):
-            raise TrainingError(f"the loss is {total} at step {self._at.step}", "lower learning_rate, then train again")
-        compute(self._update)
-        release_freed()
-        self._at.step += 1
-        self._at.batch += 1
-        self._at.tokens += sum(len(self._rows[i].ids) for i in batch)
-        self._at.loss_sum += total
-        self._at.loss_tokens += targets
-        self._metrics.step(self._at.step, self._at.epoch + 1, total / targets)
-        if time.perf_counter() - self._saved > CHECKPOINT_SECONDS:
-            self._save()
-
-    def end_epoch(self) -> None:
+    def _end_epoch(self) -> None:
         """Validate, keep the best weights, go on to the next epoch."""
         score, noise = self._validate() if self._held else ({"accuracy": float(self._at.epoch)}, 0.0)
         if score["accuracy"] >= self._at.best_score - noise:  # of like epochs the later one, at a lower learning rate
@@ -169,29 +203,17 @@ class Trainer:
         self._at.loss_sum, self._at.loss_tokens = 0.0, 0
         self._save()
 
-    def report(self, on_step: Callable[[Step], None] | None) -> None:
+    def _report(self) -> None:
         """Tell the caller where the run stands."""
-        if on_step is not None:
+        if self._on_step is not None:
             spent = self._at.seconds + time.perf_counter() - self._since
             left = spent / self._at.step * (self._steps - self._at.step)
             mean = self._at.loss_sum / max(1, self._at.loss_tokens)
-            on_step(Step(self._at.step, self._steps, self._at.epoch + 1, mean, left))
+            self._on_step(Step(self._at.step, self._steps, self._at.epoch + 1, mean, left))
 
-    def finish(self) -> Fitted:
-        """Put the best weights back and write the PEFT folder."""
-        tensors, best = load_state(self._workdir / BEST, self._at.key)
-        folder = self._workdir / "plugin"
-        compute(lambda: self._network.put_back(tensors))
-        compute(lambda: self._network.save(folder))
-        (folder / "metrics.jsonl").write_text(self._metrics.text())
-        epoch = best.best_epoch + 1
-        return Fitted(folder, epoch, self._metrics.scores(epoch), self._spent(), self._at.tokens)
-
-    # -- below the loop ----------------------------------------------------------------------------
-
-    def _micro_step(self, part: list[int], targets: int) -> float:
-        loss = self._network.loss(part)
-        (loss / targets).backward()  # type: ignore[no-untyped-call]
+    def _micro_step(self, part: list[int]) -> float:
+        loss = self.network.loss(part)
+        self.share(loss).backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 
     def _update(self) -> None:
@@ -208,7 +230,7 @@ class Trainer:
         """Scores on the held-out rows, and half the standard error of the accuracy."""
         nll, right, count = 0.0, 0, 0
         for part in micro_batches(self._rows, self._held, self._settings.micro_tokens):
-            losses, hits, targets = compute(partial(self._network.score, part))
+            losses, hits, targets = compute(partial(self.network.score, part))
             nll, right, count = nll + losses, right + hits, count + targets
         accuracy = right / count
         noise = 0.5 * math.sqrt(accuracy * (1 - accuracy) / count)
@@ -221,7 +243,7 @@ class Trainer:
             (self._workdir / BEST).unlink(missing_ok=True)
             return
         tensors, self._at = load_state(checkpoint, self._at.key)
-        compute(lambda: self._network.put_back(tensors))
+        compute(lambda: self.network.put_back(tensors))
         restore_optimiser(self._optimiser, self._named, tensors)
         self._metrics.keep(self._at.step, self._at.epoch)
 

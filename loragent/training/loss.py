@@ -73,40 +73,35 @@ class _Logits:
 class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, head: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
-        """``sum_n sum_k weights_nk * -log softmax(h_n W^T)[ids_nk]``.
+        """``sum_k weights_nk * -log softmax(h_n W^T)[ids_nk]``, [n].
 
         Args:
             hidden: [n, d]; head: [v, d]; ids and weights: [n, k].
         """
         grad = torch.empty_like(hidden)
-        loss = torch.zeros((), dtype=torch.float32, device=hidden.device)
+        losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         chunk = _Logits(head)
         for start in range(0, hidden.shape[0], chunk.size):
             part = slice(start, start + chunk.size)
             breathe()
             chunk.read(hidden[part])
             total, mass = chunk.total(), weights[part].sum(-1, keepdim=True)
-            loss += ((total - chunk.at(ids[part])) * weights[part]).sum()
+            losses[part] = ((total - chunk.at(ids[part])) * weights[part]).sum(-1)
             # d loss / d h = (mass * softmax - weights at ids) W
             towards = (weights[part].unsqueeze(-1) * head[ids[part]].float()).sum(1)
             grad[part] = chunk.softmax_times_head(total, mass) - towards
         ctx.save_for_backward(grad)
-        return loss
+        return losses
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
         (grad,) = ctx.saved_tensors
-        return grad * grads[0], None, None, None
+        return grad * grads[0][:, None], None, None, None
 
 
-def head_loss(hidden: Tensor, head: Tensor, targets: Tensor) -> Tensor:
-    """Negative log-likelihood of the targets, summed, in nats; hidden: [n, d], head: [v, d], targets: [n]."""
-    ones = torch.ones(len(targets), 1, device=hidden.device)
-    return head_distillation(hidden, head, targets[:, None], ones)
-
-
-def head_distillation(hidden: Tensor, head: Tensor, ids: Tensor, probabilities: Tensor) -> Tensor:
-    """Cross-entropy against a teacher's top-k distribution, summed, in nats (Hinton et al. 2015).
+def head_distillation(hidden: Tensor, ids: Tensor, probabilities: Tensor, *, head: Tensor) -> Tensor:
+    """Cross-entropy against a teacher's top-k distribution, [n], in nats (Hinton et al. 2015); against a certain
+    token it is that token's negative log-likelihood.
 
     Args:
         hidden: [n, d]; head: [v, d]; ids and probabilities: [n, k].

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from ..core import PluginRefused, TrainingRow
 from ..model import LoadedModel, twin_of
 from ..plugin import LoraWeights
 from . import variants
-from .loss import head_distillation, head_loss, head_score
+from .loss import head_distillation, head_score
 from .pause import let_answers_pass
 from .precision import autocast, lower
 from .settings import TrainSettings
@@ -27,6 +28,9 @@ class Network:
 
     Attributes:
         parameters: the adapters' matrices by name, float32.
+        layers: the trained ones.
+        head: [v, d], in the precision that is computed in.
+        lean: whether the layers run in the lean form, on top of a trunk; then :mod:`joint` can train it with others.
     """
 
     def __init__(self, loaded: LoadedModel, rows: Sequence[TrainingRow], settings: TrainSettings) -> None:
@@ -34,34 +38,83 @@ class Network:
         twin = twin_of(loaded.model)
         self._adapted = variants.inject(twin, settings, loaded.name)
         self.parameters: dict[str, Tensor] = {n: p for n, p in self._adapted.named_parameters() if p.requires_grad}
-        split = Split(twin.get_decoder(), settings.layers)
-        self._head = lower(twin, settings.layers)  # [v, d]
-        self._layers = twin.get_decoder().layers[-settings.layers :]
-        lean = streamline(twin.get_decoder(), self._layers, self._head.dtype)
-        self._kept = KEPT_BYTES // _token_bytes(self._layers[0], self._head.dtype) if lean else 0
-        let_answers_pass(twin.get_decoder().layers)
+        self._decoder = twin.get_decoder()
+        split = Split(self._decoder, settings.layers)
+        self.head = lower(twin, settings.layers)
+        self.layers = self._decoder.layers[-settings.layers :]
+        lean = streamline(self._decoder, self.layers, self.head.dtype)
+        self.lean = lean and split.cuts
+        self._kept = KEPT_BYTES // _token_bytes(self.layers[0], self.head.dtype) if lean else 0
+        let_answers_pass(self._decoder.layers)
         twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)
 
     def loss(self, part: Sequence[int]) -> Tensor:
         """Summed loss over the targets of the rows with these indices, in nats."""
-        self._adapted.train()
-        self._recompute(part)
-        hidden, targets = self._at_targets(part)
-        teachers = [row.teacher for row in (self._rows[i] for i in part) if row.teacher is not None]
-        if not teachers:
-            return head_loss(hidden, self._head, targets)
-        ids = torch.tensor([k for t in teachers for k in t.ids], device=self._device)
-        probabilities = torch.tensor([k for t in teachers for k in t.probabilities], device=self._device)
-        return head_distillation(hidden, self._head, ids, probabilities)
+        self.begin(len(part) * self.width(part))
+        with autocast(self.head):
+            hidden = self._hidden.final(part)
+        return head_distillation(*self.at_targets(hidden, part), head=self.head).sum()
 
     @torch.no_grad()
     def score(self, part: Sequence[int]) -> tuple[float, int, int]:
         """Summed negative log-likelihood, tokens that greedy decoding would take, and tokens."""
-        self._adapted.eval()
-        hidden, targets = self._at_targets(part)
-        losses, hits = head_score(hidden, self._head, targets)
+        self._training(False)
+        with autocast(self.head):
+            hidden = self._hidden.final(part)
+        places, targets = self._targets(part)
+        losses, hits = head_score(hidden[places], self.head, targets)
         return float(losses.sum()), int(hits.sum()), len(targets)
+
+    # -- the pieces of a pass ----------------------------------------------------------------------
+
+    def begin(self, tokens: int, plugins: int = 1) -> None:
+        """Before a pass over so many tokens of some plugins: as many layers as fit keep their activations; the others
+        are computed again in the backward pass.
+        """
+        self._training(True)
+        kept = plugins * self._kept // tokens
+        for above, layer in enumerate(reversed(self.layers)):
+            layer.gradient_checkpointing = above >= kept
+
+    def width(self, part: Sequence[int]) -> int:
+        """Tokens that each of the rows with these indices takes, padding included."""
+        return self._hidden.width(part)
+
+    def below(self, part: Sequence[int], width: int) -> Tensor:
+        """Hidden states [rows, width, d] where the trained layers begin."""
+        return self._hidden.below(part, width)
+
+    def rotation(self, x: Tensor) -> Any:
+        """Cosines and sines of the positions of x [rows, tokens, d]."""
+        return self._decoder.rotary_emb(x, torch.arange(x.shape[1], device=x.device)[None])
+
+    def norm(self, x: Tensor) -> Tensor:
+        """The last norm."""
+        y: Tensor = self._decoder.norm(x)
+        return y
+
+    def at_targets(self, hidden: Tensor, part: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of final hidden states those that predict a trained token, [n, d]; the tokens that are wanted there, or a
+        teacher's likeliest, [n, k]; and how much each counts, [n, k].
+        """
+        places, targets = self._targets(part)
+        teachers = [row.teacher for row in (self._rows[i] for i in part) if row.teacher is not None]
+        if not teachers:
+            return hidden[places], targets[:, None], torch.ones(len(targets), 1, device=self._device)
+        ids = torch.tensor([k for t in teachers for k in t.ids], device=self._device)
+        return hidden[places], ids, torch.tensor([k for t in teachers for k in t.probabilities], device=self._device)
+
+    def _training(self, on: bool) -> None:
+        if self._adapted.training is not on:  # it walks through a thousand modules
+            self._adapted.train(on)
+
+    def _targets(self, part: Sequence[int]) -> tuple[tuple[Tensor, Tensor], Tensor]:
+        """Where the trained tokens are predicted, as row and position, and those tokens [n]."""
+        places = [(n, at) for n, i in enumerate(part) for at, on in enumerate(self._rows[i].mask) if on and at > 0]
+        row, at = torch.tensor(places, device=self._device).unbind(1)
+        targets = torch.tensor([self._rows[part[n]].ids[a] for n, a in places], device=self._device)
+        return (row, at - 1), targets
 
     @torch.no_grad()
     def put_back(self, tensors: Mapping[str, Tensor]) -> None:
@@ -90,21 +143,6 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write the adapters as a PEFT folder."""
         variants.save(self._adapted, folder)
-
-    def _recompute(self, part: Sequence[int]) -> None:
-        """Let as many layers keep their activations as fit; the others are computed again in the backward pass."""
-        kept = self._kept // self._hidden.padded(part)
-        for above, layer in enumerate(reversed(self._layers)):
-            layer.gradient_checkpointing = above >= kept
-
-    def _at_targets(self, part: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Hidden states [n, d] that predict the trained tokens, and those tokens [n]."""
-        with autocast(self._head):
-            hidden = self._hidden.final(part)
-        places = [(n, at) for n, i in enumerate(part) for at, on in enumerate(self._rows[i].mask) if on and at > 0]
-        row, at = torch.tensor(places, device=self._device).unbind(1)
-        targets = torch.tensor([self._rows[part[n]].ids[a] for n, a in places], device=self._device)
-        return hidden[row, at - 1], targets
 
 
 def _token_bytes(layer: nn.Module, dtype: torch.dtype) -> int:

@@ -19,11 +19,17 @@ def let_answers_pass(layers: Iterable[nn.Module]) -> None:
         layer.register_forward_pre_hook(_before)
 
 
+def pause(x: Tensor) -> None:
+    """Breathe now, and once more when the gradient of x is known."""
+    breathe()
+    if x.requires_grad:
+        x.register_hook(_behind)  # type: ignore[no-untyped-call]
+
+
 def _before(layer: nn.Module, args: tuple[Any, ...]) -> None:
     del layer
-    breathe()
-    if args and isinstance(args[0], Tensor) and args[0].requires_grad:
-        args[0].register_hook(_behind)  # type: ignore[no-untyped-call]
+    if args and isinstance(args[0], Tensor):
+        pause(args[0])
 
 
 def _behind(grad: Tensor) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from peft.tuners.lora import Linear as Adapted
+from peft.tuners.lora import Linear
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from .attention import SelfAttention
-from .fused import GatedMlp, LoraLinear, Norm
+from .fused import EVERYONE, Adapted, GatedMlp, LoraLinear, Norm, Spans
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 MLP = ("gate_proj", "up_proj", "down_proj")
@@ -34,7 +34,7 @@ def streamline(decoder: Any, trained: Any, compute: torch.dtype) -> bool:
     Returns:
         True if all of every trained layer is lean, so that what it keeps can be told from its shape.
     """
-    linear = [module for module in trained.modules() if isinstance(module, Adapted)]
+    linear = [module for module in trained.modules() if isinstance(module, Linear)]
     for module in filter(_is_plain, linear):
         _replace(module, _linear)
         module._loragent_compute = compute
@@ -76,8 +76,11 @@ def _try(layer: Any, rotation: dict[str, Any]) -> bool:
     with torch.autocast(like.device.type, enabled=False):
         try:
             pairs = [
-                (layer.self_attn(layer.input_layernorm(probe), **rotation)[0], _attend(layer, probe, tables)),
-                (layer.mlp(layer.post_attention_layernorm(probe)), _feed(layer, probe)),
+                (
+                    layer.self_attn(layer.input_layernorm(probe), **rotation)[0],
+                    _attend([layer], probe, tables, EVERYONE),
+                ),
+                (layer.mlp(layer.post_attention_layernorm(probe)), _feed([layer], probe, EVERYONE)),
                 (_first(layer(probe, **rotation)), _layer(layer, probe, tables)),
             ]
         except (RuntimeError, TypeError):  # another shape of values than of queries, say, or no rotation
@@ -97,7 +100,7 @@ def _replace(module: Any, form: Callable[..., Any]) -> None:
 
 
 def _adapted(module: Any, names: Sequence[str]) -> bool:
-    return all(isinstance(getattr(module, name, None), Adapted) for name in names)
+    return all(isinstance(getattr(module, name, None), Linear) for name in names)
 
 
 def _is_plain(module: Any) -> bool:
@@ -115,10 +118,18 @@ def _scaling(module: Any) -> float:
     return float(module.scaling[module.active_adapters[0]])
 
 
-def _parts(module: Any, names: Sequence[str], x: Tensor) -> tuple[Tensor, tuple[float, ...], list[Tensor | None]]:
-    """The input in the dtype that is computed in, and scalings and tensors of the projections."""
-    parts = [getattr(module, name) for name in names]
-    return x.to(parts[0]._loragent_compute), tuple(map(_scaling, parts)), [t for part in parts for t in _tensors(part)]
+def _parts(
+    modules: Sequence[Any], names: Sequence[str], x: Tensor, spans: Spans
+) -> tuple[Tensor, Adapted, list[Tensor | None]]:
+    """The input in the dtype that is computed in; scalings and tensors of the projections, of one module a plugin."""
+    tensors: list[Tensor | None] = []
+    scalings = []
+    for name in names:
+        each = [getattr(module, name) for module in modules]
+        weight, bias, *_ = _tensors(each[0])
+        tensors += [weight, bias, *(side for part in each for side in _tensors(part)[2:])]
+        scalings.append(tuple(map(_scaling, each)))
+    return x.to(getattr(modules[0], names[0])._loragent_compute), Adapted(tuple(scalings), spans), tensors
 
 
 def _linear(self: Any, x: Tensor) -> Tensor:
@@ -127,31 +138,41 @@ def _linear(self: Any, x: Tensor) -> Tensor:
 
 
 def _layer(self: Any, hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any) -> Tensor:
-    """A decoder layer. No mask is needed: rows are padded behind, where causality keeps it out.
+    """A decoder layer. No mask is needed: rows are padded behind, where causality keeps it out."""
+    return together([self], hidden_states, position_embeddings, EVERYONE)
+
+
+def together(layers: Sequence[Any], x: Tensor, rotation: tuple[Tensor, Tensor], spans: Spans) -> Tensor:
+    """One decoder layer with the adapters of several twins, each on its own tokens.
 
     transformers checkpoints in the class's forward, which this one replaces; so it checkpoints itself.
+
+    Args:
+        layers: that layer of each twin, lean.
+        x: [rows, tokens, d].
+        spans: which of the rows * tokens tokens are whose.
     """
-    if self.gradient_checkpointing and self.training:
-        y: Tensor = checkpoint(_both, self, hidden_states, position_embeddings, use_reentrant=False)
+    if layers[0].gradient_checkpointing and layers[0].training:
+        y: Tensor = checkpoint(_both, layers, x, rotation, spans, use_reentrant=False)
         return y
-    return _both(self, hidden_states, position_embeddings)
+    return _both(layers, x, rotation, spans)
 
 
-def _both(layer: Any, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    x = x + _attend(layer, x, rotation)
-    return x + _feed(layer, x)
+def _both(layers: Sequence[Any], x: Tensor, rotation: tuple[Tensor, Tensor], spans: Spans) -> Tensor:
+    x = x + _attend(layers, x, rotation, spans)
+    return x + _feed(layers, x, spans)
 
 
-def _attend(layer: Any, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    x, scalings, tensors = _parts(layer.self_attn, ATTENTION, x)
-    norm = _norm(layer.input_layernorm)
-    y: Tensor = SelfAttention.apply(x, norm, rotation, layer.self_attn.scaling, scalings, *tensors)  # type: ignore[no-untyped-call]
+def _attend(layers: Sequence[Any], x: Tensor, rotation: tuple[Tensor, Tensor], spans: Spans) -> Tensor:
+    x, adapted, tensors = _parts([layer.self_attn for layer in layers], ATTENTION, x, spans)
+    norm, scale = _norm(layers[0].input_layernorm), layers[0].self_attn.scaling
+    y: Tensor = SelfAttention.apply(x, norm, rotation, scale, adapted, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 
-def _feed(layer: Any, x: Tensor) -> Tensor:
-    x, scalings, tensors = _parts(layer.mlp, MLP, x)
-    y: Tensor = GatedMlp.apply(x, _norm(layer.post_attention_layernorm), scalings, *tensors)  # type: ignore[no-untyped-call]
+def _feed(layers: Sequence[Any], x: Tensor, spans: Spans) -> Tensor:
+    x, adapted, tensors = _parts([layer.mlp for layer in layers], MLP, x, spans)
+    y: Tensor = GatedMlp.apply(x, _norm(layers[0].post_attention_layernorm), adapted, *tensors)  # type: ignore[no-untyped-call]
     return y
 
 

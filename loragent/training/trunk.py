@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-BUCKET = 96  # widths are multiples of that many tokens: oneDNN compiles and keeps kernels for every new shape, 20 MB
+BUCKET, SHORT = 96, 32  # widths are multiples of that, short ones finer: oneDNN compiles for every new shape, 20 MB
 CACHE_BYTES = 1 << 30  # rows that need more are recomputed each time
 
 
@@ -66,23 +66,24 @@ class HiddenStates:
 
     def final(self, batch: Sequence[int]) -> Tensor:
         """Final hidden states [rows, tokens, d] of the rows with these indices, padded behind."""
-        width = self._width(batch)
+        width = self.width(batch)
         if not self._split.cuts:
             return self._split.whole(self._padded_ids(batch, width))
+        return self._split.above(self.below(batch, width))
+
+    def below(self, batch: Sequence[int], width: int) -> Tensor:
+        """Hidden states [rows, width, d] where the trained layers begin; of a decoder that can be cut."""
         if all(i in self._kept for i in batch):
-            hidden = torch.stack([_pad(self._kept[i], width) for i in batch])
-        else:
-            hidden = self._split.below(self._padded_ids(batch, width))
-            self._keep(batch, hidden)
-        return self._split.above(hidden)
+            return torch.stack([_pad(self._kept[i], width) for i in batch])
+        hidden = self._split.below(self._padded_ids(batch, width))
+        self._keep(batch, hidden)
+        return hidden
 
-    def padded(self, batch: Sequence[int]) -> int:
-        """Tokens that the rows with these indices take, padding included."""
-        return len(batch) * self._width(batch)
-
-    def _width(self, batch: Sequence[int]) -> int:
+    def width(self, batch: Sequence[int]) -> int:
+        """Tokens that each of the rows with these indices takes, padding included."""
         longest = max(len(self._rows[i]) for i in batch)
-        return -(-longest // BUCKET) * BUCKET
+        bucket = SHORT if longest <= BUCKET else BUCKET
+        return -(-longest // bucket) * bucket
 
     def _padded_ids(self, batch: Sequence[int], width: int) -> Tensor:
         ids = torch.zeros(len(batch), width, dtype=torch.long, device=self._device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import tempfile
 import threading
@@ -13,15 +14,16 @@ from pathlib import Path
 from ...base import Base
 from ...core import Message, TrainingRow
 from ...plugin import Manifest
-from ...training import Step, TrainSettings
+from ...training import Job, Step, TrainSettings
 from .case import Case
 from .subject import MS, PROMPT, Subject, milliseconds_since, request
 
 STREAMED = 200  # tokens between which gaps are measured
+PLUGINS, FACTS, EPOCHS = 8, 24, 4  # trained at once, rows of each, passes
 
 
 def work_cases(subject: Subject) -> list[Case]:
-    """Row 10."""
+    """Rows 10 and 11."""
     dtype = subject.default
 
     def beside() -> float:
@@ -36,6 +38,8 @@ def work_cases(subject: Subject) -> list[Case]:
              lambda: _publishing(subject)[1], None, 10.0, False),
         Case("10c", "publishing a version, checked and flushed to disk", MS,
              lambda: _publishing(subject)[0], None, 10.0, False),
+        Case("11", f"{PLUGINS} plugins trained one after another against together", "s",
+             lambda: _one_by_one(subject), lambda: _together(subject), 1.5),
     ]  # fmt: skip
 
 
@@ -106,3 +110,35 @@ def _publishing(subject: Subject) -> tuple[float, float]:
     took = milliseconds_since(began)
     thread.join()
     return took, max(beside) - max(idle)
+
+
+def _jobs(subject: Subject, folder: Path) -> list[Job]:
+    """Short questions and answers, as memory learns them: 27 tokens a row."""
+    words, draw = PROMPT.split(), random.Random(0)
+    jobs = []
+    for n in range(PLUGINS):
+        rows = []
+        for _ in range(FACTS):
+            question, answer = (" ".join(draw.choices(words, k=k)) for k in (8, 6))
+            talk = [Message(role="user", content=question), Message(role="assistant", content=answer)]
+            (encoded,) = subject.base(subject.default).template.training_rows(talk)
+            rows.append(TrainingRow(tuple(encoded.ids), tuple(encoded.mask)))
+        settings = TrainSettings(epochs=EPOCHS, start="none", validation=0)
+        jobs.append(Job(rows, settings, folder / str(n)))
+    return jobs
+
+
+def _one_by_one(subject: Subject) -> float:
+    base = subject.base(subject.default)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        for job in _jobs(subject, Path(folder)):
+            base.fit(job.rows, job.settings, job.workdir)
+        return milliseconds_since(began) / 1e3
+
+
+def _together(subject: Subject) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subject.base(subject.default).fit_many(_jobs(subject, Path(folder)))
+        return milliseconds_since(began) / 1e3

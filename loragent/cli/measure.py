@@ -15,7 +15,7 @@ class Resident:
     """Peak growth of the process's resident memory, sampled ten times a second (Linux; 0 elsewhere)."""
 
     def __enter__(self) -> Resident:
-        self._before = self._peak = _resident()
+        self._before = self._peak = resident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -32,10 +32,11 @@ class Resident:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.1):
-            self._peak = max(self._peak, _resident())
+            self._peak = max(self._peak, resident())
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Resident bytes of this process (Linux; 0 elsewhere)."""
     statm = Path("/proc/self/statm")
     return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if statm.exists() else 0
 

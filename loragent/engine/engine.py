@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 from ..core import (
     ContextOverflow,
@@ -108,7 +109,7 @@ class Engine:
     def score(self, rows: Rows[TrainingRow], stack: Rows[Use] = ()) -> list[RowScore]:
         """Likelihood of the masked tokens of rows under a stack; computed between steps."""
 
-        def measure(row: TrainingRow, logits: torch.Tensor) -> RowScore:
+        def measure(row: TrainingRow, logits: Tensor) -> RowScore:
             targets = torch.tensor([t for t, on in zip(row.ids[1:], row.mask[1:], strict=True) if on]).to(logits.device)
             nll = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
             return RowScore(float(nll), len(targets), int((logits.argmax(-1) == targets).sum()))
@@ -118,7 +119,7 @@ class Engine:
     def teach(self, rows: Rows[TrainingRow], stack: Rows[Use] = (), top: int = 32) -> list[Teacher]:
         """The distribution at the masked tokens of rows, cut to the ``top`` likeliest and renormalised."""
 
-        def keep(row: TrainingRow, logits: torch.Tensor) -> Teacher:
+        def keep(row: TrainingRow, logits: Tensor) -> Teacher:
             del row
             best = torch.softmax(logits, -1).topk(top)
             mass = best.values / best.values.sum(-1, keepdim=True)
@@ -127,7 +128,7 @@ class Engine:
         return self._each_at_targets(rows, stack, keep)
 
     def _each_at_targets(
-        self, rows: Rows[TrainingRow], stack: Rows[Use], reduce: Callable[[TrainingRow, torch.Tensor], T]
+        self, rows: Rows[TrainingRow], stack: Rows[Use], reduce: Callable[[TrainingRow, Tensor], T]
     ) -> list[T]:
         """What becomes of the logits [targets, vocabulary] of each row, row by row, between steps."""
         if late := [use.plugin for use in stack if use.after]:
@@ -226,26 +227,38 @@ class Engine:
 
     def _read(self) -> None:
         """A chunk of the prompts that wait to be read."""
-        if chunk := self._batch.next_to_read():
-            rows, counts = zip(*chunk, strict=True)
-            self._step(rows, lambda: self._runner.read(rows, counts, self._batch.levels))
-            self._batch.promote([row for row in rows if row.answering])
+        chunk = self._batch.next_to_read()
+
+        def read(part: Rows[tuple[Sequence, int]]) -> Tensor:
+            return self._runner.read([row for row, _ in part], [count for _, count in part], self._batch.levels)
+
+        self._step(chunk, read)
+        self._batch.promote([row for row, _ in chunk if row.answering])
 
     def _decode(self) -> None:
         """A token of each row whose prompt was read before this turn."""
-        if rows := self._batch.running:
-            self._step(rows, lambda: self._runner.decode(rows))
+        rows = [(row, 1) for row in self._batch.running]
+        self._step(rows, lambda part: self._runner.decode([row for row, _ in part]))
 
-    def _step(self, rows: Rows[Sequence], forward: Callable[[], torch.Tensor]) -> None:
-        try:
-            logits = forward()
-            whole = [row for row in rows if row.done == len(row.ids)]
-            tokens = sample(logits, [r.sampling for r in whole], [r.banned() for r in whole]) if whole else []
-        except Exception as error:  # one bad step must not take the engine down
-            for row in rows:
-                row.fail(_failure(error))
+    def _step(self, part: Rows[tuple[Sequence, int]], forward: Callable[[Rows[tuple[Sequence, int]]], Tensor]) -> None:
+        """Advance rows by so many tokens. What fails is tried again in halves, until only rows that fail alone do."""
+        if not part:
             return
-        for row, token in zip(whole, tokens, strict=True):
+        try:
+            logits = forward(part)
+        except Exception as error:  # out of memory, say: one bad step must not take the engine down
+            if len(part) == 1:
+                part[0][0].fail(_failure(error))
+                return
+            for half in (part[: len(part) // 2], part[len(part) // 2 :]):
+                self._step(half, forward)
+            return
+        self._take([row for row, _ in part if row.done == len(row.ids)], logits)
+
+    def _take(self, rows: Rows[Sequence], logits: Tensor) -> None:
+        """The next token of each row, of logits [rows, vocabulary]."""
+        tokens = sample(logits, [r.sampling for r in rows], [r.banned() for r in rows]) if rows else []
+        for row, token in zip(rows, tokens, strict=True):
             try:
                 if token is None:
                     raise GenerationError("the answer is not finite", "lower the scales of its plugins")

@@ -62,11 +62,12 @@ class Runner:
         step = self._pass(rows, ids, positions, mask, width)
         step.level, step.hidden, step.taps = rows[0].level, _known(rows, counts), dict.fromkeys(levels)
         hidden = self._decoder(self.planner.reading([row.mounts for row in rows]), step)
-        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
+        whole = [i for i, row in enumerate(rows) if row.done + counts[i] == len(row.ids)]
+        logits = self._logits(hidden[whole, lengths[whole] - 1])
+        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):  # now that nothing can fail any more
             row.tap({level: x[i, :count] for level, x in step.taps.items() if x is not None})
             row.done += count
-        whole = [i for i, row in enumerate(rows) if row.done == len(row.ids)]
-        return self._logits(hidden[whole, lengths[whole] - 1])
+        return logits
 
     def decode(self, rows: Rows[Sequence]) -> Tensor:
         """Read one token of each row, slot i being row i; returns logits [rows, vocabulary]."""
@@ -77,9 +78,10 @@ class Runner:
         mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
         plan = self.planner.decoding([row.mounts for row in rows])
         hidden = self._decoder(plan, self._pass(rows, ids, done[:, None], mask, width))
+        logits = self._logits(hidden[:, -1])
         for row in rows:
             row.done += 1
-        return self._logits(hidden[:, -1])
+        return logits
 
     def at_targets(self, rows: Rows[TrainingRow], stack: Stack) -> Tensor:
         """Logits [n, vocabulary] that predict the masked tokens of some rows, row after row."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
+import random
 import subprocess
 import sys
 import time
@@ -13,7 +16,10 @@ import pytest
 import torch
 
 import loragent as la
+from loragent.cli.measure import resident
+from loragent.engine import Sequence
 from loragent.engine.sampler import Sampling, sample
+from loragent.model import release_freed
 from tests.conftest import MakePlugin, save_tiny
 
 
@@ -117,6 +123,74 @@ def test_a_failing_step_ends_its_rows_and_no_others(base: la.Base, monkeypatch: 
     with pytest.raises(la.GenerationError, match="out of memory"):
         base.generate([la.GenerationRequest("boom")])
     assert base.generate([la.GenerationRequest("hello", max_tokens=3)])[0].usage.completion_tokens <= 3
+
+
+def test_rows_beside_one_that_fails_answer_as_without_it(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Out of memory in a step of many rows, while reading or while decoding: the others' tokens are the same."""
+    good = [la.GenerationRequest("hello" + " you" * n, max_tokens=20, min_tokens=20) for n in range(7)]
+    wanted = [base.generate([request])[0].token_ids for request in good]
+    runner = base._engine._runner
+    for name, after in (("read", 0), ("decode", 6)):
+        real, steps = getattr(runner, name), [0]
+
+        def broken(rows: list[Sequence], *more: object, real=real, steps=steps, after=after) -> torch.Tensor:  # type: ignore[no-untyped-def]
+            steps[0] += 1
+            if steps[0] > after and any("boom" in r.request.messages[0].content for r in rows):
+                raise RuntimeError("out of memory")
+            return real(rows, *more)  # type: ignore[no-any-return]
+
+        base.forget()
+        with monkeypatch.context() as patch:
+            patch.setattr(runner, name, broken)
+            boom = la.GenerationRequest("boom", min_tokens=20, max_tokens=20)
+            rows = [base._engine.prepare(request) for request in (*good[:3], boom, *good[3:])]
+            base._engine.enqueue(*rows)
+            with pytest.raises(la.GenerationError, match="out of memory"):
+                rows.pop(3).result(10)
+            assert [row.result(10).token_ids for row in rows] == wanted
+
+
+def test_closing_ends_rows_in_flight(tiny: Path) -> None:
+    base = la.Base.load(tiny, device="cpu")
+    rows = [base._engine.submit(la.GenerationRequest("hello", min_tokens=400, max_tokens=400)) for _ in range(40)]
+    base.close()
+    assert {row.result(10).finish for row in rows} == {"cancelled"}
+    with pytest.raises(la.GenerationError, match="closed"):
+        base.generate([la.GenerationRequest("hello")])
+
+
+@pytest.mark.slow
+def test_ten_thousand_rows_leak_nothing(tiny: Path, make_plugin: MakePlugin) -> None:
+    """Short rows with random stacks and scales, some cancelled, some out of time, under tight budgets."""
+    rng = random.Random(0)
+    plugins = [make_plugin(f"p{n}", seed=n, rank=1 + n % 5) for n in range(12)]
+    limits = la.Limits(plugin_bytes=60_000, prefix_bytes=1 << 20, rows=16)
+    with la.Base.load(tiny, device="cpu", limits=limits) as base:
+        sizes = []
+        for _ in range(20):
+            rows = []
+            for n in range(500):
+                stack = [la.Use(p, scale=rng.choice([1.0, 0.5])) for p in rng.sample(plugins, rng.choice([0, 1, 1, 2]))]
+                request = la.GenerationRequest(
+                    f"{n} hello" * rng.randint(1, 4), stack, max_tokens=rng.randint(1, 5),
+                    timeout=1e-4 if n % 50 == 7 else None,
+                )  # fmt: skip
+                rows.append(base._engine.prepare(request))
+            base._engine.enqueue(*rows)
+            for row in rows[::17]:
+                row.cancelled.set()
+            for row in rows:
+                with contextlib.suppress(la.GenerationTimeout):
+                    row.result(60)
+            base.forget()
+            gc.collect()
+            release_freed()
+            sizes.append(resident())
+        slots = base._engine._slots
+        assert slots.nbytes <= 60_000
+        assert slots.nbytes == sum(weights.nbytes for weights in slots._resident.values())
+        assert not base._engine._batch.rows
+        assert max(sizes[10:]) - min(sizes[5:10]) < 4 << 20, [size >> 10 for size in sizes]
 
 
 def test_a_reply_says_who_answered(base: la.Base, make_plugin: MakePlugin) -> None:

@@ -10,10 +10,9 @@ from collections.abc import Sequence as Rows
 import torch
 
 from .cache import KeyValueCache
-from .prefix import Kept, PrefixStore, Trunk, common
+from .prefix import NO_MEMORY, Kept, PrefixStore, Trunk, common
 from .sequence import Sequence
 
-NO_MEMORY = (RuntimeError, MemoryError)  # what is kept for others may be missed: no row may fail for it
 READ_TOKENS = 4096  # padded tokens that one step reads at most while no row decodes
 CHUNK_TOKENS = 256  # and while rows decode, which wait for no more than that
 LEVELS = 4  # at which hidden states are kept at most

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Rows
@@ -185,6 +186,7 @@ class Engine:
                 compute(self._turn, urgent=True)
             except Exception as error:  # Python goes down, or the fault is ours: nobody must wait for ever
                 self._drop(_failure(error))
+                self._runner.clear()  # half a step may be in it
         for row in (*self._batch.rows, *self._waiting):
             row.end("cancelled")
 
@@ -206,7 +208,7 @@ class Engine:
     def _work_to_do(self) -> bool:
         with self._wake:
             while not (self._waiting or self._batch.rows or self._closed):
-                self._runner.cache.clear()
+                self._runner.clear()
                 self._wake.wait()
             return not self._closed
 
@@ -244,20 +246,27 @@ class Engine:
         """Advance rows by so many tokens. What fails is tried again in halves, until only rows that fail alone do."""
         if not part:
             return
+        logits = None
         try:
             logits = forward(part)
         except Exception as error:  # out of memory, say: one bad step must not take the engine down
+            traceback.clear_frames(error.__traceback__)  # which hold what the step had computed
             if len(part) == 1:
                 part[0][0].fail(_failure(error))
-                return
+        if logits is not None:
+            self._take([row for row, _ in part if row.done == len(row.ids)], logits)
+        elif len(part) > 1:
             for half in (part[: len(part) // 2], part[len(part) // 2 :]):
                 self._step(half, forward)
-            return
-        self._take([row for row, _ in part if row.done == len(row.ids)], logits)
 
     def _take(self, rows: Rows[Sequence], logits: Tensor) -> None:
         """The next token of each row, of logits [rows, vocabulary]."""
-        tokens = sample(logits, [r.sampling for r in rows], [r.banned() for r in rows]) if rows else []
+        try:
+            tokens = sample(logits, [r.sampling for r in rows], [r.banned() for r in rows]) if rows else []
+        except Exception as error:
+            for row in rows:
+                row.fail(_failure(error))
+            return
         for row, token in zip(rows, tokens, strict=True):
             try:
                 if token is None:

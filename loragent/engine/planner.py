@@ -38,8 +38,13 @@ class Planner:
         """For rows of one token; valid until the next is asked for."""
         names = list(map(named, stacks))
         if names != self._latest[0]:
+            self._latest = [], {}  # a plan that is not finished leaves the one before it wrong
             self._latest = names, self._plan(stacks)
         return self._latest[1]
+
+    def clear(self) -> None:
+        """Let go of the plugins that were used last."""
+        self._latest = [], {}
 
     def _plan(self, stacks: Sequence[Stack]) -> Plan:
         runs = _runs(stacks)

@@ -19,6 +19,7 @@ from torch import Tensor
 from .cache import KeyValues
 
 StackKey = tuple[tuple[str, float, int], ...]
+NO_MEMORY = (RuntimeError, MemoryError)  # what is kept for others may be missed: no row may fail for it
 WORTH = 32  # tokens; less is read anew as fast
 
 

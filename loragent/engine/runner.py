@@ -64,8 +64,9 @@ class Runner:
         hidden = self._decoder(self.planner.reading([row.mounts for row in rows]), step)
         whole = [i for i, row in enumerate(rows) if row.done + counts[i] == len(row.ids)]
         logits = self._logits(hidden[whole, lengths[whole] - 1])
-        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):  # now that nothing can fail any more
+        for i, (row, count) in enumerate(zip(rows, counts, strict=True)):
             row.tap({level: x[i, :count] for level, x in step.taps.items() if x is not None})
+        for row, count in zip(rows, counts, strict=True):  # now that nothing can fail any more
             row.done += count
         return logits
 
@@ -82,6 +83,11 @@ class Runner:
         for row in rows:
             row.done += 1
         return logits
+
+    def clear(self) -> None:
+        """Free what is kept for the next step: keys, values, and whose plugins were used last."""
+        self.cache.clear()
+        self.planner.clear()
 
     def at_targets(self, rows: Rows[TrainingRow], stack: Stack) -> Tensor:
         """Logits [n, vocabulary] that predict the masked tokens of some rows, row after row."""

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..core import GenerationRequest, GenerationTimeout, Mounted, Reply, Usage
 from ..model import ChatTemplate
 from .lora import Stack
-from .prefix import StackKey, Trunk, alike, common
+from .prefix import NO_MEMORY, StackKey, Trunk, alike, common
 from .sampler import Sampling
 
 _CALL = "<tool_call>"
@@ -94,9 +94,12 @@ class Sequence:
 
     def tap(self, hidden: dict[int, Tensor]) -> None:
         """Remember hidden states [tokens, d] of the next tokens, at levels that no plugin of this row lies below."""
-        for level, x in hidden.items():
-            if level <= self.floor and sum(map(len, self.tapped.get(level, []))) == self.done:
-                self.tapped.setdefault(level, []).append(x.clone())
+        try:
+            for level, x in hidden.items():
+                if level <= self.floor and sum(map(len, self.tapped.get(level, []))) == self.done:
+                    self.tapped.setdefault(level, []).append(x.clone())
+        except NO_MEMORY:  # a trunk may be missed: no row may fail for it
+            self.tapped.clear()
 
     def unread(self) -> int:
         """Tokens that can be read in one go: under the same plugins, and from the same level."""

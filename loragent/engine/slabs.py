@@ -23,14 +23,14 @@ class RowSlabs:
 
     def __init__(self, shapes: Shapes, device: torch.device, dtype: torch.dtype) -> None:
         self._shapes, self._empty = shapes, torch.empty(0, device=device, dtype=dtype)
-        self._held: list[Stack] = []
+        self._held: list[list[tuple[str, float]]] = []
         self._widths: dict[Fan, Widths] = {}
         self._slabs: dict[Fan, ByRow] = {}
         self._rank = 0
 
     def plan(self, stacks: Sequence[Stack]) -> Plan:
         """The plan for a batch; valid until the next is asked for."""
-        news = [i for i, stack in enumerate(stacks) if i >= len(self._held) or named(self._held[i]) != named(stack)]
+        news = [i for i, stack in enumerate(stacks) if i >= len(self._held) or self._held[i] != named(stack)]
         if len(stacks) > len(self._held) or not self._fits(stacks, news):
             self._begin(stacks)
             news = list(range(len(stacks)))
@@ -48,15 +48,17 @@ class RowSlabs:
         return all(_covers(self._widths.get(fan), needed) for i in news for fan, needed in _widths(stacks[i]).items())
 
     def _begin(self, stacks: Sequence[Stack]) -> None:
-        self._slabs.clear()  # before the new ones take their place
-        rows = -(-len(stacks) // PLACES) * PLACES
-        self._held, self._rank, self._widths = [()] * rows, _rank(stacks), _widest(map(_widths, stacks))
-        for fan, widths in self._widths.items():
+        self._slabs.clear()  # before the new ones take their place, for which there may be no memory
+        self._held, self._rank, self._widths = [], 0, {}
+        rows, all_widths = -(-len(stacks) // PLACES) * PLACES, _widest(map(_widths, stacks))
+        for fan, widths in all_widths.items():
             a = self._empty.new_zeros(rows, sum(widths), self._shapes[fan[0]][1])
             b = [self._empty.new_zeros(rows, w, self._shapes[n][0]) for n, w in zip(fan, widths, strict=True)]
             self._slabs[fan] = ByRow(a, _parts(widths, b))
+        self._held, self._rank, self._widths = [[] for _ in range(rows)], _rank(stacks), all_widths
 
     def _write(self, row: int, stack: Stack) -> None:
+        self._held[row] = [("", 0.0)]  # nobody's, until it is whole
         for fan, slab in self._slabs.items():
             deltas = [(m.scale, m.weights.deltas[fan]) for m in stack if fan in m.weights.deltas]
             if len(deltas) == 1 and deltas[0][1].widths == self._widths[fan]:
@@ -71,7 +73,7 @@ class RowSlabs:
                     torch.mul(delta.a[own], scale, out=slab.a[row, columns][at:end])
                     b[row, at:end] = own_b if len(own_b) else 0
                     at = end
-        self._held[row] = stack
+        self._held[row] = named(stack)
 
 
 class ColumnSlabs:
@@ -97,6 +99,7 @@ class ColumnSlabs:
             self._begin(-(-len(distinct) // PLACES) * PLACES, _widest(_by_fan(w.deltas) for w in distinct.values()))
             news, free = list(distinct), list(range(len(distinct)))
         for key, place in zip(news, free, strict=False):
+            self._places[place] = ""  # nobody's, until it is whole
             self._write(place, distinct[key].deltas)
             self._places[place] = key
         masks = self._masks(stacks)
@@ -105,12 +108,13 @@ class ColumnSlabs:
         }
 
     def _begin(self, places: int, widths: dict[Fan, Widths]) -> None:
-        self._slabs.clear()  # before the new ones take their place
-        self._places, self._widths = [""] * places, widths
+        self._slabs.clear()  # before the new ones take their place, for which there may be no memory
+        self._places, self._widths = [], {}
         for fan, each in widths.items():
             a = self._empty.new_zeros(places * sum(each), self._shapes[fan[0]][1])
             b = [self._empty.new_zeros(places * w, self._shapes[n][0]) for n, w in zip(fan, each, strict=True)]
             self._slabs[fan] = a, _parts([places * w for w in each], b)
+        self._places, self._widths = [""] * places, widths
 
     def _write(self, place: int, deltas: Mapping[Fan, Delta]) -> None:
         for fan, (a, parts) in self._slabs.items():

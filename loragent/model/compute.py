@@ -79,6 +79,7 @@ class _Worker:
     def _serve(self) -> None:
         while (run := self._next()) is not None:
             run()
+            del run  # and with it what the job held on to, while the next one is waited for
 
     def _close(self) -> None:
         with self._asked:
@@ -124,7 +125,11 @@ def aside(job: Callable[[], T]) -> T:
     """Run a job beside the thread that computes, on one that never starts a team, and wait for it: for loading."""
     if threading.current_thread().name.startswith(_LOADER):
         return job()
-    return _loader().submit(job).result()
+    if threading.current_thread() is _worker().thread:
+        raise RuntimeError("what computes must not wait for what loads: load first, then compute")
+    with _starting:
+        loader = _loader()
+    return loader.submit(job).result()
 
 
 def _worker() -> _Worker:
@@ -151,6 +156,8 @@ def _forked() -> None:
     """A fork has none of its parent's threads, and a lock may have been held by one of them."""
     global _starting
     _starting = threading.Lock()
+    if _the_worker.cache_info().currsize:
+        atexit.unregister(_the_worker()._close)
     _the_worker.cache_clear()
     _loader.cache_clear()
 

@@ -164,7 +164,8 @@ class Library:
         a, b = self.resolve(old), self.resolve(new)
         left, right = a.manifest.model_dump(), b.manifest.model_dump()
         fields = {key: (left[key], right[key]) for key in left if left[key] != right[key]}
-        layers = compute(lambda: _changes(load_weights(a.path), load_weights(b.path)))
+        before, after = load_weights(a.path), load_weights(b.path)
+        layers = compute(lambda: _changes(before, after))
         return Difference(fields, dict(sorted(layers.items())))
 
     def _known(self, name: str) -> Shelf:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -88,6 +89,13 @@ class Manifest(BaseModel):
 
 
 def sha256_of(path: Path) -> str:
-    """sha256 of a file, in hex."""
+    """sha256 of a file, in hex; read anew only when the file was written or replaced."""
+    state = path.stat()
+    return _sha256_of(path, (state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns))
+
+
+@lru_cache(maxsize=4096)
+def _sha256_of(path: Path, state: tuple[int, ...]) -> str:
+    del state
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

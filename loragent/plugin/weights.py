@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..core import PluginRefused
 from ..model import aside
-from .manifest import Manifest, sha256_of
+from .manifest import Manifest
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
@@ -98,9 +98,13 @@ def _load_weights(folder: Path, shapes: Shapes | None, manifest: Manifest | None
             raise PluginRefused(pickles[0], "pickled weights are never read", "save with safe_serialization=True")
         raise PluginRefused(WEIGHTS, f"{folder} has none", "point at a folder that save_pretrained wrote")
     data = _bytes_of(path)
-    if manifest is not None and manifest.sha256 and hashlib.sha256(data).hexdigest() != manifest.sha256:
+    if manifest is not None and manifest.sha256 and _sha256(data) != manifest.sha256:
         raise PluginRefused("sha256", f"{path} is not the file that was published", "import the plugin again")
-    if manifest is not None and manifest.config_sha256 and sha256_of(folder / CONFIG) != manifest.config_sha256:
+    if (
+        manifest is not None
+        and manifest.config_sha256
+        and _sha256(_bytes_of(folder / CONFIG)) != manifest.config_sha256
+    ):
         raise PluginRefused(
             "config_sha256", f"{folder / CONFIG} was changed after publishing", "import the plugin again"
         )
@@ -119,7 +123,11 @@ def _bytes_of(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise PluginRefused(WEIGHTS, f"{path} can't be read ({error})", "copy it again") from error
+        raise PluginRefused(path.name, f"{path} can't be read ({error})", "copy it again") from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

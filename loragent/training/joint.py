@@ -22,16 +22,16 @@ TOKENS = 1536  # of a pass: more saves no time and takes memory
 
 
 def passes(parts: Sequence[Part]) -> Iterator[list[Part]]:
-    """Which parts to compute together: of networks with the same layers, of rows as wide, not too many."""
+    """Which parts of lean networks to compute together: with the same layers, of rows as wide, not too many."""
 
-    def kind(part: Part) -> tuple[bool, int, int]:
+    def kind(part: Part) -> tuple[int, int]:
         network, rows = part
-        return network.lean, len(network.layers), network.width(rows)
+        return len(network.layers), network.width(rows)
 
-    for (lean, _, width), alike in groupby(sorted(parts, key=kind), kind):
+    for (_, width), alike in groupby(sorted(parts, key=kind), kind):
         found: list[Part] = []
         for part in alike:
-            if found and (not lean or width * (sum(len(rows) for _, rows in found) + len(part[1])) > TOKENS):
+            if found and width * (sum(len(rows) for _, rows in found) + len(part[1])) > TOKENS:
                 yield found
                 found = []
             found.append(part)

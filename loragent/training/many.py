@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import zip_longest
 
 import torch
@@ -29,34 +30,50 @@ def fit_many(loaded: LoadedModel, jobs: Sequence[Job]) -> list[Fitted | Training
     with ExitStack() as stack:
         for job in jobs:
             stack.enter_context(only_run(job.workdir))
-        trainers = [Trainer(loaded, job) for job in jobs]
-        failed: dict[Trainer, TrainingError] = {}
-        courses = {trainer: trainer.course() for trainer in trainers}
-        while courses:
-            batches = {trainer: batch for trainer, course in courses.items() if (batch := next(course, None))}
-            failed |= _step(batches)
-            courses = {trainer: courses[trainer] for trainer in batches if trainer not in failed}
-        return [failed.get(trainer) or trainer.finish() for trainer in trainers]
+        running = {n: Trainer(loaded, job) for n, job in enumerate(jobs)}
+        courses = {n: trainer.course() for n, trainer in running.items()}
+        found: dict[int, Fitted | TrainingError] = {}
+        while running:
+            batches: dict[Trainer, list[int]] = {}
+            for n in list(running):
+                if (batch := next(courses[n], None)) is not None:
+                    batches[running[n]] = batch
+                else:
+                    found[n] = running.pop(n).finish()
+            failed = _step(batches)
+            found |= {n: failed[trainer] for n, trainer in running.items() if trainer in failed}
+            running = {n: trainer for n, trainer in running.items() if trainer not in failed}
+        return [found[n] for n in range(len(jobs))]
 
 
 def _step(batches: dict[Trainer, list[int]]) -> dict[Trainer, TrainingError]:
     """One optimiser step of each; returns those that failed."""
+    failed = {}
+    lean = {trainer: batch for trainer, batch in batches.items() if trainer.network.lean}
+    totals = _accumulate(lean)
+    for trainer, batch in batches.items():
+        try:
+            if trainer in lean:
+                trainer.end_step(batch, totals[trainer])
+            else:  # dropout, say, wants random numbers of its own
+                trainer.step(batch)
+        except TrainingError as error:
+            failed[trainer] = error
+    release_freed()
+    return failed
+
+
+def _accumulate(batches: dict[Trainer, list[int]]) -> dict[Trainer, float]:
+    """The gradients of a step of each, and its summed loss."""
     totals = dict.fromkeys(batches, 0.0)
     owners = {trainer.network: trainer for trainer in batches}
     for parts in zip_longest(*(trainer.begin_step(batch) for trainer, batch in batches.items())):
         given = [(trainer.network, part) for trainer, part in zip(batches, parts, strict=True) if part]
         for together in joint.passes(given):
             mine = [owners[network] for network, _ in together]
-            for trainer, loss in zip(mine, compute(lambda: _micro_step(mine, together)), strict=True):  # noqa: B023
+            for trainer, loss in zip(mine, compute(partial(_micro_step, mine, together)), strict=True):
                 totals[trainer] += loss
-    failed = {}
-    for trainer, batch in batches.items():
-        try:
-            trainer.end_step(batch, totals[trainer])
-        except TrainingError as error:
-            failed[trainer] = error
-    release_freed()
-    return failed
+    return totals
 
 
 def _micro_step(trainers: Sequence[Trainer], parts: Sequence[joint.Part]) -> list[float]:

@@ -38,6 +38,7 @@ class Network:
         twin = twin_of(loaded.model)
         self._adapted = variants.inject(twin, settings, loaded.name)
         self.parameters: dict[str, Tensor] = {n: p for n, p in self._adapted.named_parameters() if p.requires_grad}
+        self._mode: bool | None = None  # whether they are in training; the twin's own modules don't agree on it
         self._decoder = twin.get_decoder()
         split = Split(self._decoder, settings.layers)
         self.head = lower(twin, settings.layers)
@@ -106,8 +107,9 @@ class Network:
         return hidden[places], ids, torch.tensor([k for t in teachers for k in t.probabilities], device=self._device)
 
     def _training(self, on: bool) -> None:
-        if self._adapted.training is not on:  # it walks through a thousand modules
+        if self._mode is not on:  # it walks through a thousand modules
             self._adapted.train(on)
+            self._mode = on
 
     def _targets(self, part: Sequence[int]) -> tuple[tuple[Tensor, Tensor], Tensor]:
         """Where the trained tokens are predicted, as row and position, and those tokens [n]."""

@@ -83,5 +83,11 @@ def test_a_long_job_is_passed_by_so_many_and_no_more() -> None:
         stop.set()
 
 
+def test_what_computes_does_not_wait_for_what_loads() -> None:
+    """In a process that has loaded nothing yet, it would wait for ever."""
+    with pytest.raises(RuntimeError, match="load first"):
+        compute(lambda: aside(lambda: None))
+
+
 def test_breathing_elsewhere_does_nothing() -> None:
     breathe()

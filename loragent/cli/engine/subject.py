@@ -39,6 +39,7 @@ class Subject:
         self.folder, self._stack = folder, stack
         self._bases: dict[tuple[str, Limits | None], Base] = {}
         self._rivals: dict[str, Rival] = {}
+        self._random: dict[tuple[int, int | None], list[Path]] = {}
         self._conversations = 0
         self.default, self.best = fastest(), "bfloat16" if fast_bfloat16() else "float32"
         self.plugins = self.random(3 * ROWS)
@@ -64,8 +65,10 @@ class Subject:
 
     def random(self, count: int, layers: int | None = None) -> list[Path]:
         """Random plugins, on all layers or the topmost."""
-        base = self.base("float32")
-        return compute(lambda: random_plugins(base, self.folder, count, layers))
+        if (count, layers) not in self._random:
+            base = self.base("float32")
+            self._random[count, layers] = compute(lambda: random_plugins(base, self.folder, count, layers))
+        return self._random[count, layers]
 
     def prompt(self) -> list[int]:
         """The tokens of a short prompt."""

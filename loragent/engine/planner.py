@@ -37,10 +37,12 @@ class Planner:
     def decoding(self, stacks: Sequence[Stack]) -> Plan:
         """For rows of one token; valid until the next is asked for."""
         names = list(map(named, stacks))
-        if names != self._latest[0]:
+        known, plan = self._latest
+        if names != known:
             self._latest = [], {}  # a plan that is not finished leaves the one before it wrong
-            self._latest = names, self._plan(stacks)
-        return self._latest[1]
+            plan = self._plan(stacks)
+            self._latest = names, plan
+        return plan
 
     def clear(self) -> None:
         """Let go of the plugins that were used last."""

@@ -22,6 +22,7 @@ from .core import (
     LoragentError,
     Message,
     Mounted,
+    OutputInvalid,
     PluginBusy,
     PluginError,
     PluginNotFound,
@@ -29,12 +30,17 @@ from .core import (
     Reply,
     RoleError,
     ToolCall,
+    ToolError,
+    ToolRefused,
+    ToolResult,
+    ToolSchema,
     TrainingError,
     Usage,
     Use,
 )
 from .plugin import Library, Manifest, Plugin
 from .role import Report, train_role
+from .tool import ToolSettings, tool
 
 __version__ = "0.1.0"
 
@@ -56,6 +62,7 @@ __all__ = [
     "Manifest",
     "Message",
     "Mounted",
+    "OutputInvalid",
     "Plugin",
     "PluginBusy",
     "PluginError",
@@ -67,9 +74,15 @@ __all__ = [
     "Session",
     "SessionResult",
     "ToolCall",
+    "ToolError",
+    "ToolRefused",
+    "ToolResult",
+    "ToolSchema",
+    "ToolSettings",
     "TrainingError",
     "Usage",
     "Use",
     "__version__",
+    "tool",
     "train_role",
 ]

@@ -111,14 +111,14 @@ class Base:
             GenerationError: a step failed.
         """
         several = [requests] if isinstance(requests, GenerationRequest) else list(requests)
-        prepared = [self._engine.prepare(request) for request in several]
+        prepared = [self._engine.intake.prepare(request) for request in several]
         self._engine.enqueue(*prepared)
         with _cancelled_on_error(prepared):
             return [sequence.result() for sequence in prepared]
 
     async def agenerate(self, requests: Sequence[GenerationRequest]) -> list[Reply]:
         """:meth:`generate` for asyncio."""
-        sequences = [self._engine.prepare(request) for request in requests]
+        sequences = [self._engine.intake.prepare(request) for request in requests]
         self._engine.enqueue(*sequences)
         with _cancelled_on_error(sequences):
             return list(await asyncio.gather(*(asyncio.wrap_future(s.future) for s in sequences)))
@@ -137,7 +137,7 @@ class Base:
 
     def count_tokens(self, request: GenerationRequest) -> int:
         """Tokens of the rendered prompt."""
-        return len(self.template.prompt_ids(request.messages))
+        return len(self.template.prompt_ids(request.messages, self._engine.intake.told(request)))
 
     # -- measuring and training --------------------------------------------------------------------
 
@@ -179,11 +179,11 @@ class Base:
         Raises:
             PluginNotFound, PluginRefused: it can't be used.
         """
-        self._engine.pin(str(entry))
+        self._engine.intake.pin(str(entry))
 
     def unpin(self, entry: str | Path) -> None:
         """Undo one :meth:`pin`; a plugin that is not pinned stays as it is."""
-        self._engine.unpin(str(entry))
+        self._engine.intake.unpin(str(entry))
 
     def fit_many(self, jobs: Sequence[Job]) -> list[Fitted | TrainingError]:
         """Train several plugins at once; see :func:`loragent.training.fit_many`. The base answers meanwhile."""

@@ -56,7 +56,7 @@ def test_three_plugins_on_one_row_match_peft_to_1e_4(real: la.Base) -> None:
     with torch.no_grad():
         wanted = stock.eval()(input_ids=torch.tensor([ids])).logits[0, -1]
     runner = real._engine._runner
-    prepared = real._engine.prepare(la.GenerationRequest("Is there a double free in May?", paths))
+    prepared = real._engine.intake.prepare(la.GenerationRequest("Is there a double free in May?", paths))
     with torch.inference_mode():
         found = read_whole(runner, [prepared])[0]
     torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from langchain_core.tools import BaseTool
+
 from ..base import Base
-from ..core import GenerationRequest, Generator, Message, Reply, RoleError, Use, as_messages
+from ..core import GenerationRequest, Generator, Message, Reply, RoleError, ToolResult, Use, as_messages
 from ..role import load_role
+from ..tool import Confirm, Toolbox
+from . import turn
 from .threads import DEFAULT, Threads, trim
 
 
@@ -21,6 +25,10 @@ class Agent:
         base: the shared base, or anything that generates.
         role: a role folder with a published plugin, or a plugin's name in the base's library.
         stack: further plugins on top of the role's.
+        tools: what it may call: langchain tools, or typed functions. The prompt tells of those that no plugin of the
+            stack has learnt.
+        confirm: asks a person about calls of tools that want that; without it they are refused.
+        max_calls: rounds of calls in one turn; then it has to answer in words.
         prompt: a system prompt, where a plugin is not enough (or not there).
         max_tokens: of an answer.
         temperature: 0 is greedy.
@@ -28,6 +36,7 @@ class Agent:
 
     Raises:
         RoleError: the role has no published plugin.
+        ToolRefused: something among the tools is none, or two have the same name.
     """
 
     def __init__(
@@ -37,6 +46,9 @@ class Agent:
         base: Base | Generator,
         role: str | Path | None = None,
         stack: Sequence[str | Path | Use] = (),
+        tools: Sequence[BaseTool | Callable[..., Any]] = (),
+        confirm: Confirm | None = None,
+        max_calls: int = 8,
         prompt: str | None = None,
         max_tokens: int = 160,
         temperature: float = 0.0,
@@ -47,43 +59,46 @@ class Agent:
         mounted = (_role_entry(base, role),) if role is not None else ()
         self.stack: tuple[Use, ...] = tuple(e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack))
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+        self._toolbox, self._max_calls = Toolbox(tools, confirm), max_calls
         self._threads = Threads()
 
     def __repr__(self) -> str:
         return f"Agent({self.name}, {' + '.join(use.plugin for use in self.stack) or 'bare base'})"
 
     def run(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Reply:
-        """Answer a user message in a thread. If anything fails, the thread is as it was.
+        """Answer a user message in a thread, calling tools on the way. If anything fails, the thread is as it was.
 
         Args:
-            settings: of this answer only: ``max_tokens``, ``temperature``, ``top_p``, ``stop``, ``seed``.
+            settings: of this answer only: ``max_tokens``, ``temperature``, ``top_p``, ``stop``, ``seed``,
+                ``tool_choice``, ``parallel_calls``, ``output``.
         """
-        request = self._next(text, thread, settings)
-        return self._keep(thread, text, self._base.generate([request])[0])
+        return self._keep(thread, text, self._run(self._with(text, thread), settings))
 
     async def arun(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Reply:
         """:meth:`run` for asyncio; agents that are awaited together decode together."""
-        request = self._next(text, thread, settings)
-        return self._keep(thread, text, (await self._base.agenerate([request]))[0])
+        return self._keep(thread, text, await self._arun(self._with(text, thread), settings))
 
-    def stream(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Iterator[str | Reply]:
-        """Pieces of the answer as they come, then the reply."""
-        for item in self._base.stream(self._next(text, thread, settings)):
-            yield self._keep(thread, text, item) if isinstance(item, Reply) else item
+    def stream(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Iterator[str | ToolResult | Reply]:
+        """Pieces of the answer and results of calls as they come, then the reply."""
+        steps = self._steps(self._with(text, thread), settings)
+        for item in turn.stream(steps, self._base.stream, self._toolbox):
+            yield self._keep(thread, text, item) if isinstance(item, turn.Turn) else item
 
-    async def astream(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> AsyncIterator[str | Reply]:
+    async def astream(
+        self, text: str, *, thread: str = DEFAULT, **settings: Any
+    ) -> AsyncIterator[str | ToolResult | Reply]:
         """:meth:`stream` for asyncio."""
-        async for item in self._base.astream(self._next(text, thread, settings)):
-            yield self._keep(thread, text, item) if isinstance(item, Reply) else item
+        steps = self._steps(self._with(text, thread), settings)
+        async for item in turn.astream(steps, self._base.astream, self._toolbox):
+            yield self._keep(thread, text, item) if isinstance(item, turn.Turn) else item
 
     def reply_to(self, messages: str | Sequence[Message | Mapping[str, Any]], **settings: Any) -> Reply:
         """Answer a conversation that somebody else keeps (a session); no thread is touched."""
-        return replace(self._base.generate([self.request(as_messages(messages), settings)])[0], agent=self.name)
+        return replace(self._run(as_messages(messages), settings).reply, agent=self.name)
 
     async def areply_to(self, messages: str | Sequence[Message | Mapping[str, Any]], **settings: Any) -> Reply:
         """:meth:`reply_to` for asyncio."""
-        replies = await self._base.agenerate([self.request(as_messages(messages), settings)])
-        return replace(replies[0], agent=self.name)
+        return replace((await self._arun(as_messages(messages), settings)).reply, agent=self.name)
 
     def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
         """A thread's messages, oldest first."""
@@ -95,20 +110,35 @@ class Agent:
 
     def request(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> GenerationRequest:
         """The request for the next turn of a conversation, trimmed to the context by whole turns."""
-        chosen = {**self._settings, **settings}
+        chosen = {"tools": self._toolbox.schemas, **self._settings, **settings}
         system = (Message(role="system", content=self.prompt),) if self.prompt else ()
         limit = self._base.context_length - chosen["max_tokens"]
-        fitting = trim((*system, *messages), limit, lambda m: self._base.count_tokens(GenerationRequest(m)))
-        return GenerationRequest(fitting, self.stack, **chosen)
 
-    def _next(self, text: str, thread: str, settings: Mapping[str, Any]) -> GenerationRequest:
-        return self.request((*self._threads.get(thread), Message(role="user", content=text)), settings)
+        def made(part: Sequence[Message]) -> GenerationRequest:
+            return GenerationRequest(part, self.stack, **chosen)
 
-    def _keep(self, thread: str, text: str, reply: Reply) -> Reply:
-        said = replace(reply, agent=self.name)
-        user = Message(role="user", content=text)
-        self._threads.put(thread, (*self._threads.get(thread), user, said.as_message()))
-        return said
+        return made(trim((*system, *messages), limit, lambda part: self._base.count_tokens(made(part))))
+
+    def _steps(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Steps:
+        def ask(said: Sequence[Message], choice: str) -> GenerationRequest:
+            return self.request((*messages, *said), {**settings, "tool_choice": choice})
+
+        own = frozenset(schema.name for schema in self._toolbox.schemas)
+        return turn.steps(ask, own, self._max_calls, settings.get("tool_choice", "auto"))
+
+    def _run(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Turn:
+        return turn.run(self._steps(messages, settings), self._base, self._toolbox)
+
+    async def _arun(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Turn:
+        return await turn.arun(self._steps(messages, settings), self._base, self._toolbox)
+
+    def _with(self, text: str, thread: str) -> tuple[Message, ...]:
+        return (*self._threads.get(thread), Message(role="user", content=text))
+
+    def _keep(self, thread: str, text: str, done: turn.Turn) -> Reply:
+        said = [m.model_copy(update={"name": self.name}) if m.role == "assistant" else m for m in done.messages]
+        self._threads.put(thread, (*self._with(text, thread), *said))
+        return replace(done.reply, agent=self.name)
 
 
 def _role_entry(base: Base | Generator, role: str | Path) -> str:

@@ -10,17 +10,21 @@ from .errors import (
     GenerationError,
     GenerationTimeout,
     LoragentError,
+    OutputInvalid,
     PluginBusy,
     PluginError,
     PluginNotFound,
     PluginRefused,
     RoleError,
+    ToolError,
+    ToolRefused,
     TrainingError,
 )
 from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
 from .limits import Limits
 from .message import Message, ToolCall, as_messages
 from .ports import Generator
+from .tool import ToolResult, ToolSchema, tool_schemas
 
 __all__ = [
     "BaseModelError",
@@ -37,6 +41,7 @@ __all__ = [
     "LoragentError",
     "Message",
     "Mounted",
+    "OutputInvalid",
     "PluginBusy",
     "PluginError",
     "PluginNotFound",
@@ -46,9 +51,14 @@ __all__ = [
     "RowScore",
     "Teacher",
     "ToolCall",
+    "ToolError",
+    "ToolRefused",
+    "ToolResult",
+    "ToolSchema",
     "TrainingError",
     "TrainingRow",
     "Usage",
     "Use",
     "as_messages",
+    "tool_schemas",
 ]

@@ -12,8 +12,11 @@ LoragentError
 ├── GenerationError         a request can't be served
 │   ├── ContextOverflow     prompt and answer don't fit into the context
 │   ├── EngineBusy          too many requests wait already
-│   └── GenerationTimeout   a request took longer than it was given
-└── RoleError               a role folder is incomplete or contradictory
+│   ├── GenerationTimeout   a request took longer than it was given
+│   └── OutputInvalid       an answer has the asked form, but its model refuses the values
+├── RoleError               a role folder is incomplete or contradictory
+└── ToolError               a tool can't be used, or a call of it failed
+    └── ToolRefused         the tool itself is unacceptable: no types, no schema that a grammar holds, a name twice
 """
 
 from __future__ import annotations
@@ -133,5 +136,34 @@ class GenerationTimeout(GenerationError):
         super().__init__(f"no whole answer within {seconds:g} s", "give it a longer timeout or a lower max_tokens")
 
 
+class OutputInvalid(GenerationError):
+    """An answer has the form that was asked for, but the pydantic model refuses its values.
+
+    Args:
+        text: the answer.
+        why: what the model says.
+    """
+
+    def __init__(self, text: str, why: str) -> None:
+        self.text, self.why = text, why
+        super().__init__(f"the answer {text[:80]!r} is refused: {why}", "ask again, or put the rule into the schema")
+
+
 class RoleError(LoragentError):
     """A role folder is incomplete or contradictory."""
+
+
+class ToolError(LoragentError):
+    """A tool can't be used, or a call of it failed."""
+
+
+class ToolRefused(ToolError):
+    """A tool that is unacceptable as it is.
+
+    Args:
+        tool: its name.
+    """
+
+    def __init__(self, tool: str, what: str, way_out: str = "") -> None:
+        self.tool = tool
+        super().__init__(f"tool {tool}: {what}", way_out)

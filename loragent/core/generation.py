@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from .errors import OutputInvalid
 from .message import Message, ToolCall, as_messages
+from .tool import ToolResult, ToolSchema, tool_schemas
 
 
 class Use(BaseModel):
@@ -38,6 +41,11 @@ class GenerationRequest(BaseModel):
     Attributes:
         messages: the conversation; the answer is the next assistant turn.
         stack: the plugins on this row, in order; empty is the bare base.
+        tools: what the answer may call: langchain tools or schemas. The prompt tells of those that no plugin of the
+            stack has learnt. A call is always valid against its schema.
+        tool_choice: "auto" leaves it to the model, "none" forbids calls, "required" or a tool's name asks for one.
+        parallel_calls: whether an answer may hold more than one call.
+        output: a pydantic model or a JSON Schema, which an answer in words then has to be valid against.
         max_tokens: upper bound of the answer, in tokens, end-of-turn included.
         min_tokens: end-of-turn is masked until that many tokens are out.
         temperature: 0 is greedy.
@@ -51,6 +59,10 @@ class GenerationRequest(BaseModel):
 
     messages: tuple[Message, ...]
     stack: tuple[Use, ...] = ()
+    tools: tuple[ToolSchema, ...] = ()
+    tool_choice: str = "auto"
+    parallel_calls: bool = True
+    output: type[BaseModel] | dict[str, Any] | None = None
     max_tokens: int = Field(default=256, ge=1)
     min_tokens: int = Field(default=0, ge=0)
     temperature: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
@@ -84,6 +96,45 @@ class GenerationRequest(BaseModel):
             if use.after > len(self.messages):
                 raise ValueError(f"{use.plugin} is used after {use.after} messages, but there are {len(self.messages)}")
         return self
+
+    @field_validator("tools", mode="before")
+    @classmethod
+    def _tools(cls, value: Any) -> tuple[ToolSchema, ...]:
+        return tool_schemas(value or ())
+
+    @model_validator(mode="after")
+    def _choice(self) -> GenerationRequest:
+        names = [tool.name for tool in self.tools]
+        if self.tool_choice not in ("auto", "none", *(["required"] if names else []), *names):
+            raise ValueError(f"tool_choice {self.tool_choice!r} is none of auto, none, required, {', '.join(names)}")
+        return self
+
+    @property
+    def callable(self) -> tuple[ToolSchema, ...]:
+        """The tools that this answer may call."""
+        if self.tool_choice == "none":
+            return ()
+        return tuple(t for t in self.tools if self.tool_choice in ("auto", "required", t.name))
+
+    @property
+    def must_call(self) -> bool:
+        """Whether the answer has to be a call."""
+        return self.tool_choice not in ("auto", "none")
+
+    def read(self, text: str) -> Any:
+        """An answer as ``output``; None if that was not asked for.
+
+        Raises:
+            OutputInvalid: the pydantic model refuses it.
+        """
+        if self.output is None or isinstance(self.output, dict):
+            return None if self.output is None else json.loads(text)
+        try:
+            return self.output.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise OutputInvalid(text, f"{place}: {first['msg']}" if place else str(first["msg"])) from error
 
     @field_validator("stop", mode="before")
     @classmethod
@@ -138,8 +189,12 @@ class Reply:
         text: the answer without tool-call markup.
         stack: the plugins that answered, with versions.
         usage: tokens and milliseconds.
-        tool_calls: calls the answer makes.
-        finish: "stop" (end of turn or stop string), "length" or "cancelled".
+        tool_calls: calls the answer makes; of an agent's turn, all that were made on the way.
+        results: what became of those that the agent made.
+        data: where ``output`` was asked for, the answer as that.
+        told: tools whose schemas were in the prompt, since no plugin of the stack has learnt them.
+        finish: "stop" (end of turn or stop string), "length", "cancelled", or "max_calls" where an agent's turn had to
+            be ended, since it went on calling tools.
         agent: name of the agent that spoke, empty straight from the engine.
         raw: the text as generated, markup included.
     """
@@ -151,6 +206,9 @@ class Reply:
     finish: str = "stop"
     agent: str = ""
     raw: str = ""
+    results: tuple[ToolResult, ...] = ()
+    data: Any = None
+    told: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False)
 
     def as_message(self) -> Message:

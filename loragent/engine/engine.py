@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import threading
-import time
 import traceback
 from collections import deque
 from collections.abc import Callable
@@ -16,12 +15,10 @@ import torch
 from torch import Tensor
 
 from ..core import (
-    ContextOverflow,
     EngineBusy,
     GenerationError,
     GenerationRequest,
     Limits,
-    Mounted,
     RowScore,
     Teacher,
     TrainingRow,
@@ -30,18 +27,20 @@ from ..core import (
 from ..model import LoadedModel, compute, keep_freed
 from ..plugin import Plugin
 from .batch import Batch
-from .lora import Mount
+from .intake import Intake
 from .prefix import PrefixStore
 from .runner import Runner
-from .sampler import sample
+from .sampler import sample, sample_among
 from .sequence import Sequence
-from .slots import Slots
 
 T = TypeVar("T")
 
 
 class Engine:
     """Owns the model on one thread; callers on any thread submit requests and wait for sequences.
+
+    Attributes:
+        intake: makes rows of requests.
 
     Args:
         loaded: the shared base.
@@ -50,33 +49,28 @@ class Engine:
     """
 
     def __init__(self, loaded: LoadedModel, resolve: Callable[[str], Plugin], limits: Limits | None = None) -> None:
-        self._loaded, self._resolve, self._limits = loaded, resolve, limits or Limits()
+        self._limits = limits or Limits()
         rows = self._limits.rows
         if loaded.device.type == "cpu":
             keep_freed()
         self._runner = compute(lambda: Runner(loaded, rows))
-        budget = self._limits.plugin_bytes
-        self._slots = Slots(loaded.linear_shapes(), loaded.fingerprint, self._runner.arrange, budget)
+        self.intake = Intake(loaded, resolve, self._runner, self._limits)
         self._waiting: deque[Sequence] = deque()
         self._batch = Batch(self._runner.cache, rows, self._runner.layers, PrefixStore(self._limits.prefix_bytes))
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._closed = False
-        self._pinned: dict[str, list[Plugin]] = {}
 
     def submit(self, request: GenerationRequest) -> Sequence:
-        """Queue a request. Errors of the request itself are raised here, on the caller's thread.
-
-        Raises:
-            PluginNotFound, PluginRefused: an entry of the stack can't be used.
-            ContextOverflow: prompt and answer don't fit.
+        """Queue a request. Errors of the request itself are raised here, on the caller's thread; see
+        :meth:`Intake.prepare`.
         """
-        sequence = self.prepare(request)
+        sequence = self.intake.prepare(request)
         self.enqueue(sequence)
         return sequence
 
     def enqueue(self, *sequences: Sequence) -> None:
-        """Queue what :meth:`prepare` made; sequences that are queued together are read together.
+        """Queue what :meth:`Intake.prepare` made; sequences that are queued together are read together.
 
         Raises:
             EngineBusy: the queue is full. One caller's rows alone never fill it.
@@ -92,20 +86,6 @@ class Engine:
                 self._thread.start()
                 atexit.register(self.close)  # torch aborts when a thread is inside it while Python goes down
             self._wake.notify()
-
-    def prepare(self, request: GenerationRequest) -> Sequence:
-        """Tokenise a request and bring its plugins into memory."""
-        asked = time.perf_counter()
-        prompt = self._loaded.template.prompt_ids(request.messages)
-        needed, limit = len(prompt) + request.max_tokens, self._loaded.context_length
-        if needed > limit:
-            raise ContextOverflow(needed, limit)
-        entries = [
-            self._mount(use, self._loaded.template.tokens_before(request.messages, use.after)) for use in request.stack
-        ]
-        stack = tuple(mount for mount, _ in entries)
-        mounted = tuple(m for _, m in entries)
-        return Sequence(request, prompt, stack, mounted, self._loaded.template, self._runner.floor(stack), asked)
 
     def score(self, rows: Rows[TrainingRow], stack: Rows[Use] = ()) -> list[RowScore]:
         """Likelihood of the masked tokens of rows under a stack; computed between steps."""
@@ -136,28 +116,13 @@ class Engine:
             raise GenerationError(
                 f"{late[0]} is used after some messages", "rows of tokens have none: leave `after` out"
             )
-        mounts = tuple(self._mount(use)[0] for use in stack)
+        mounts = tuple(self.intake.mount(use)[0] for use in stack)
 
         @torch.inference_mode()
         def read(row: TrainingRow) -> T:
             return reduce(row, self._runner.at_targets([row], mounts))
 
         return [compute(partial(read, row)) for row in rows]
-
-    def pin(self, entry: str) -> None:
-        """Keep a plugin in memory; see :meth:`loragent.engine.slots.Slots.pin`."""
-        plugin = self._resolve(entry)
-        self._slots.pin(plugin)
-        with self._wake:
-            self._pinned.setdefault(entry, []).append(plugin)
-
-    def unpin(self, entry: str) -> None:
-        """Undo the latest :meth:`pin` of that entry, whatever its version in use is by now."""
-        with self._wake:
-            plugins = self._pinned.get(entry)
-            plugin = plugins.pop() if plugins else None
-        if plugin is not None:
-            self._slots.unpin(plugin)
 
     def forget(self) -> None:
         """Forget what ended rows have read; rows in flight go on."""
@@ -172,11 +137,6 @@ class Engine:
             self._thread.join()
         self._batch.prefixes.clear()  # here, since at exit nothing computes any more
         atexit.unregister(self.close)
-
-    def _mount(self, use: Use, start: int = 0) -> tuple[Mount, Mounted]:
-        plugin = self._resolve(use.plugin)
-        mounted = Mounted(plugin.name, plugin.version, use.scale, plugin.manifest.sha256)
-        return Mount(plugin.key, self._slots.get(plugin), use.scale, start), mounted
 
     # -- the engine's thread -----------------------------------------------------------------------
 
@@ -267,11 +227,11 @@ class Engine:
             for row in rows:
                 row.fail(_failure(error))
             return
-        for row, token in zip(rows, tokens, strict=True):
+        for row, token, scores in zip(rows, tokens, logits, strict=True):
             try:
                 if token is None:
                     raise GenerationError("the answer is not finite", "lower the scales of its plugins")
-                row.append(token)
+                row.append(row.kept_to_form(token, partial(sample_among, scores, row.sampling)))
             except Exception as error:  # nor may one bad row
                 row.fail(_failure(error))
 

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 FEW = 4  # rows: so many are multiplied faster in bfloat16 than they are brought to 8 bits
@@ -100,28 +101,31 @@ class PackedSums:
 
 
 class PlainSums:
-    """torch's own integer product, where oneDNN's is not to be had.
+    """The same in float32, where oneDNN's product is not to be had: ten times as fast there as torch's own of integers.
 
     Args:
         weight: [out, in], 8 bits; scale: [out].
     """
 
     def __init__(self, weight: Tensor, scale: Tensor) -> None:
-        self._weight, self._scale = weight.T.contiguous(), scale / 127
+        self._weight, self._scale = weight, scale / 127
 
     def once(self, x: Tensor, largest: Tensor) -> Tensor:
         """See :class:`Sums`."""
-        return self._product((x / largest).mul_(127).round_().to(torch.int8))
+        return self._product(self._steps(x, largest).round_())
 
     def twice(self, x: Tensor, largest: Tensor) -> Tensor:
         """See :class:`Sums`."""
-        wide = (x / largest).mul_(127)
+        wide = self._steps(x, largest)
         first = wide.round()
         rest = wide.sub_(first).mul_(REST).round_()
-        return self._product(torch.cat([first, rest]).to(torch.int8))
+        return self._product(torch.cat([first, rest]))
+
+    def _steps(self, x: Tensor, largest: Tensor) -> Tensor:
+        return (x / largest.clamp(min=1e-30)).mul_(127)
 
     def _product(self, codes: Tensor) -> Tensor:
-        return torch._int_mm(codes, self._weight) * self._scale
+        return F.linear(codes, self._weight.float()).mul_(self._scale)
 
 
 @lru_cache(maxsize=1)

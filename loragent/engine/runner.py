@@ -14,7 +14,7 @@ from ..plugin import LoraWeights
 from .build import build_decoder, build_head
 from .cache import KeyValueCache
 from .decoder import Pass
-from .lora import Resident, Stack, arrange
+from .lora import Mount, Resident, Stack, arrange
 from .planner import Planner
 from .sequence import Sequence
 
@@ -37,7 +37,7 @@ class Runner:
         """A plugin's weights as this runner multiplies with them; from any thread."""
         return arrange(weights, self._decoder.fans, self._decoder.level, self._device, self._dtype)
 
-    def floor(self, stack: Stack) -> int:
+    def floor(self, stack: Iterable[Mount]) -> int:
         """The lowest layer that a stack touches; the number of layers, if none."""
         return min((mount.weights.floor for mount in stack), default=self.layers)
 

@@ -39,6 +39,20 @@ def sample(logits: Tensor, rows: Sequence[Sampling], banned: Sequence[Sequence[i
     return [token if fine else None for token, fine in zip(taken, finite, strict=True)]
 
 
+def sample_among(logits: Tensor, settings: Sampling, allowed: Tensor) -> int | None:
+    """Pick one of the tokens that a mask allows; None if all of them are banned.
+
+    A row that draws has drawn without the mask before; to draw again where that was refused gives each token the
+    probability that it has among the allowed ones.
+
+    Args:
+        logits: [vocabulary], as :func:`sample` left them; changed in place.
+        allowed: [vocabulary], bool.
+    """
+    logits.masked_fill_(~allowed.to(logits.device), -torch.inf)
+    return sample(logits[None], [settings], [()])[0]
+
+
 def _draw(logits: Tensor, row: Sampling) -> int:
     """Nucleus sampling (Holtzman et al. 2020, arXiv 1904.09751); logits: [vocabulary]."""
     # On the CPU in fp32 a seed means the same draw on every device.

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor
 
 from ..core import GenerationRequest, GenerationTimeout, Mounted, Reply, Usage
-from ..model import ChatTemplate
+from ..model import CALL, ChatTemplate
+from .constraint import Constraint
 from .lora import Stack
 from .prefix import NO_MEMORY, StackKey, Trunk, alike, common
 from .sampler import Sampling
-
-_CALL = "<tool_call>"
 
 
 class Sequence:
@@ -36,6 +35,8 @@ class Sequence:
 
     Args:
         asked: when the caller asked, by :func:`time.perf_counter`; by default now. Times are counted from there.
+        constraint: the form that the answer keeps to.
+        told: names of the tools that the prompt tells of.
     """
 
     def __init__(
@@ -47,6 +48,8 @@ class Sequence:
         template: ChatTemplate,
         floor: int = 0,
         asked: float | None = None,
+        constraint: Constraint | None = None,
+        told: tuple[str, ...] = (),
     ) -> None:
         self.request, self.stack, self.mounted = request, stack, mounted
         self.ids, self.done, self.finish = list(prompt), 0, ""
@@ -57,7 +60,7 @@ class Sequence:
         self.trunk: tuple[Trunk, int] | None = None
         self.tapped: dict[int, list[Tensor]] = {}
         self.cancelled = threading.Event()
-        self._template = template
+        self._template, self._constraint, self._told = template, constraint, told
         generator = torch.Generator()  # of its own: a training run may be in the middle of using torch's
         if request.seed is not None:
             generator.manual_seed(request.seed)
@@ -118,6 +121,13 @@ class Sequence:
         short = len(self.ids) - self.prompt_tokens < self.request.min_tokens
         return sorted(self._template.end_ids) if short else []
 
+    def kept_to_form(self, token: int, among: Callable[[Tensor], int | None]) -> int:
+        """What the row takes instead of a token that its form doesn't allow; see :meth:`Constraint.next`."""
+        if self._constraint is None:
+            return token
+        left = self.request.max_tokens - (len(self.ids) - self.prompt_tokens) - 1
+        return self._constraint.next(token, left, among)
+
     def append(self, token: int) -> None:
         """Take the next token and decide whether the answer is whole."""
         self._first_token = self._first_token or time.perf_counter()
@@ -126,7 +136,7 @@ class Sequence:
         cut = min((at for s in self.request.stop if (at := self._text.find(s)) >= 0), default=-1)
         if cut >= 0:
             self._text = self._text[:cut]
-        if token in self._template.end_ids or cut >= 0:
+        if token in self._template.end_ids or cut >= 0 or (self._constraint is not None and self._constraint.whole):
             self.finish = "stop"
         elif len(self.ids) - self.prompt_tokens >= self.request.max_tokens:
             self.finish = "length"
@@ -177,9 +187,9 @@ class Sequence:
         """Emit what can't change any more: not a half character, half a stop string or a tool call."""
         text = self._text
         if not self.finish:
-            held = max((_overlap(text, s) for s in (*self.request.stop, _CALL)), default=0)
+            held = max((_overlap(text, s) for s in (*self.request.stop, CALL)), default=0)
             text = text[: len(text) - held].rstrip("�")
-        text = text.split(_CALL, 1)[0]
+        text = text.split(CALL, 1)[0]
         if len(text) > self._shown:
             self._pieces.put(text[self._shown :])
             self._shown = len(text)
@@ -194,7 +204,10 @@ class Sequence:
             total_ms=(now - self._submitted) * 1e3,
         )
         answer = tuple(self.ids[self.prompt_tokens :])
-        return Reply(text, self.mounted, usage, calls, self.finish, raw=self._text, token_ids=answer)
+        data = None if calls else self.request.read(text)
+        return Reply(
+            text, self.mounted, usage, calls, self.finish, raw=self._text, data=data, told=self._told, token_ids=answer
+        )
 
 
 def _overlap(text: str, stop: str) -> int:

@@ -6,10 +6,13 @@ from .fingerprint import fingerprint_folder
 from .home import home, recall, remember
 from .load import LoadedModel, is_default, load_model, on_cuda
 from .memory import keep_freed, release_freed
-from .template import ChatTemplate, Encoded, Piece
+from .signature import tool_text, with_tools
+from .template import CALL, END_OF_CALL, ChatTemplate, Encoded, Piece
 from .twin import twin_of
 
 __all__ = [
+    "CALL",
+    "END_OF_CALL",
     "NAME",
     "ChatTemplate",
     "Encoded",
@@ -29,5 +32,7 @@ __all__ = [
     "recall",
     "release_freed",
     "remember",
+    "tool_text",
     "twin_of",
+    "with_tools",
 ]

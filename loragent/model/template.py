@@ -8,14 +8,15 @@ generate, and a history has exactly the tokens that were generated.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..core import BaseModelError, Message, ToolCall
+from ..core import BaseModelError, Message, ToolCall, ToolSchema
+from .signature import with_tools
 
-_CALL = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
+CALL, END_OF_CALL = "<tool_call>", "</tool_call>"
+_JSON = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,29 +49,31 @@ class ChatTemplate:
             raise BaseModelError(
                 "the base has no chat template", "use an instruct model, or set tokenizer.chat_template and save it"
             )
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self.end_ids = frozenset(end_ids)
         self._knows_tool_role = self._renders_tool_role()
 
-    def prompt_ids(self, messages: Sequence[Message]) -> list[int]:
-        """Tokens of the conversation up to where the next assistant turn begins."""
-        pieces = self.pieces(messages, open_answer=True)
+    def prompt_ids(self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()) -> list[int]:
+        """Tokens of the conversation up to where the next assistant turn begins, told of some tools."""
+        pieces = self.pieces(with_tools(messages, tools), open_answer=True)
         return [token for piece in pieces for token in self._tokenise(piece.text)]
 
-    def tokens_before(self, messages: Sequence[Message], count: int) -> int:
+    def tokens_before(self, messages: Sequence[Message], count: int, tools: Sequence[ToolSchema] = ()) -> int:
         """How many tokens of :meth:`prompt_ids` render the first ``count`` messages and nothing else."""
         if not count:
             return 0
-        before = [token for piece in self.pieces(messages[:count]) for token in self._tokenise(piece.text)]
-        same = zip(before, self.prompt_ids(messages), strict=False)
+        pieces = self.pieces(with_tools(messages[:count], tools))
+        before = [token for piece in pieces for token in self._tokenise(piece.text)]
+        same = zip(before, self.prompt_ids(messages, tools), strict=False)
         return next((i for i, (one, other) in enumerate(same) if one != other), len(before))
 
-    def training_rows(self, messages: Sequence[Message]) -> list[Encoded]:
+    def training_rows(self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()) -> list[Encoded]:
         """The conversation as rows with a loss on the assistant's answers, end-of-turn included.
 
         One row, unless the base's template rewrites earlier turns (some drop earlier reasoning); then one
         row for each answer, as it will be asked for.
         """
+        messages = with_tools(messages, tools)
         if self._is_stable(messages):
             return [self._encode(self.pieces(messages))]
         turns = [i for i, m in enumerate(messages) if m.role == "assistant" and m.trained]
@@ -92,18 +95,18 @@ class ChatTemplate:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Generated tokens as text, without special tokens."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
     def parse(self, text: str) -> tuple[str, tuple[ToolCall, ...]]:
         """Split a generated answer into its text and its tool calls; a broken call stays text."""
-        calls, kept = [], text
-        for match in _CALL.finditer(text):
-            try:
-                calls.append(ToolCall.from_wire(json.loads(match.group(1))))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                continue
-            kept = kept.replace(match.group(0), "", 1)
-        return kept.strip(), tuple(calls)
+        calls: list[ToolCall] = []
+        kept, at = "", 0
+        while (begin := text.find(CALL, at)) >= 0:
+            call, end = _read_call(text, begin)
+            kept += text[at:begin] if call else text[at:end]
+            calls += [call] if call else []
+            at = end
+        return (kept + text[at:]).strip(), tuple(calls)
 
     def _last_answer(self, messages: Sequence[Message]) -> list[Piece]:
         before = self._render(messages[:-1], True)
@@ -146,12 +149,12 @@ class ChatTemplate:
         if not messages and not open_answer:
             return ""
         wire = [self._flatten(message) for message in messages]
-        rendered = self._tokenizer.apply_chat_template(wire, tokenize=False, add_generation_prompt=open_answer)
+        rendered = self.tokenizer.apply_chat_template(wire, tokenize=False, add_generation_prompt=open_answer)
         return str(rendered)
 
     def _flatten(self, message: Message) -> dict[str, str]:
         # One form of tool call whatever the base: templates differ, and many know none.
-        calls = "".join(f"<tool_call>{call.to_json()}</tool_call>" for call in message.tool_calls)
+        calls = "".join(f"{CALL}{call.to_json()}{END_OF_CALL}" for call in message.tool_calls)
         content = message.content + calls
         if message.role == "tool" and not self._knows_tool_role:
             return {"role": "user", "content": f"<tool_response>{content}</tool_response>"}
@@ -160,9 +163,23 @@ class ChatTemplate:
     def _renders_tool_role(self) -> bool:
         wire = [{"role": "user", "content": "question"}, {"role": "tool", "content": "result-7f3a"}]
         try:
-            return "result-7f3a" in self._tokenizer.apply_chat_template(wire, tokenize=False)
+            return "result-7f3a" in self.tokenizer.apply_chat_template(wire, tokenize=False)
         except Exception:  # a template signals a role it refuses with whatever its author chose to raise
             return False
 
     def _tokenise(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def _read_call(text: str, begin: int) -> tuple[ToolCall | None, int]:
+    """The call whose markup begins there, and where it ends; or None, and where its opening tag ends."""
+    inside = begin + len(CALL)
+    try:
+        # Read as JSON, not up to the closing tag: an argument may hold one.
+        value, end = _JSON.raw_decode(text, inside + len(text[inside:]) - len(text[inside:].lstrip()))
+        rest = text[end:].lstrip()
+        if rest.startswith(END_OF_CALL):
+            return ToolCall.from_wire(value), len(text) - len(rest) + len(END_OF_CALL)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    return None, inside

@@ -40,6 +40,7 @@ class Manifest(BaseModel):
         settings: training settings as used.
         before, after: scores on the held-out rows without and with the plugin.
         sha256, config_sha256: of ``adapter_model.safetensors`` and ``adapter_config.json``.
+        tools: digests of the tool schemas that it has learnt to call without reading them, by name.
         seconds, tokens: what the training took.
     """
 
@@ -56,6 +57,7 @@ class Manifest(BaseModel):
     after: dict[str, float] = Field(default_factory=dict)
     sha256: str = ""
     config_sha256: str = ""
+    tools: dict[str, str] = Field(default_factory=dict)
     seconds: float = 0.0
     tokens: int = 0
     created: str = ""

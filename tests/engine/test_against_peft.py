@@ -84,7 +84,7 @@ def test_logits_match_peft_to_1e_4(base: la.Base, tiny: Path, plugins: list[Path
         row = TrainingRow((*ids, 5), (*[False] * len(ids), True))
         loaded = load_model(tiny, "cpu", None)
         runner = Runner(loaded)
-        mounts = tuple(base._engine._mount(la.Use(p))[0] for p in stack)
+        mounts = tuple(base._engine.intake.mount(la.Use(p))[0] for p in stack)
         with torch.inference_mode():
             found = runner.at_targets([row], mounts)[0]
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
@@ -95,8 +95,8 @@ def test_a_base_row_is_bit_identical_in_a_mixed_batch(tiny: Path, base: la.Base,
     requests = [la.GenerationRequest(t) for t in TEXTS[:4]]
     mixed = [la.GenerationRequest(t, s) for t, s in zip(TEXTS, [[], [plugins[0]], plugins, [plugins[1]]], strict=False)]
     with torch.inference_mode():
-        alone = read_whole(runner, [base._engine.prepare(r) for r in requests])[0]
-        together = read_whole(runner, [base._engine.prepare(r) for r in mixed])[0]
+        alone = read_whole(runner, [base._engine.intake.prepare(r) for r in requests])[0]
+        together = read_whole(runner, [base._engine.intake.prepare(r) for r in mixed])[0]
     assert torch.equal(alone, together)
 
 

@@ -143,7 +143,7 @@ def test_rows_beside_one_that_fails_answer_as_without_it(base: la.Base, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(runner, name, broken)
             boom = la.GenerationRequest("boom", min_tokens=20, max_tokens=20)
-            rows = [base._engine.prepare(request) for request in (*good[:3], boom, *good[3:])]
+            rows = [base._engine.intake.prepare(request) for request in (*good[:3], boom, *good[3:])]
             base._engine.enqueue(*rows)
             with pytest.raises(la.GenerationError, match="out of memory"):
                 rows.pop(3).result(10)
@@ -175,7 +175,7 @@ def test_ten_thousand_rows_leak_nothing(tiny: Path, make_plugin: MakePlugin) -> 
                     f"{n} hello" * rng.randint(1, 4), stack, max_tokens=rng.randint(1, 5),
                     timeout=1e-4 if n % 50 == 7 else None,
                 )  # fmt: skip
-                rows.append(base._engine.prepare(request))
+                rows.append(base._engine.intake.prepare(request))
             base._engine.enqueue(*rows)
             for row in rows[::17]:
                 row.cancelled.set()
@@ -186,7 +186,7 @@ def test_ten_thousand_rows_leak_nothing(tiny: Path, make_plugin: MakePlugin) -> 
             gc.collect()
             release_freed()
             sizes.append(resident())
-        slots = base._engine._slots
+        slots = base._engine.intake._slots
         assert slots.nbytes <= 60_000
         assert slots.nbytes == sum(weights.nbytes for weights in slots._resident.values())
         assert not base._engine._batch.rows
@@ -268,7 +268,7 @@ def test_a_full_queue_refuses(base: la.Base, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(base._engine._batch, "_max_rows", 1)
     request = la.GenerationRequest("hello", min_tokens=50, max_tokens=50)
     assert len(base.generate([request] * 5)) == 5  # one caller's rows alone never fill it
-    waiting = [base._engine.prepare(request) for _ in range(4)]
+    waiting = [base._engine.intake.prepare(request) for _ in range(4)]
     base._engine.enqueue(*waiting)
     with pytest.raises(la.EngineBusy, match="requests wait already"):
         base.generate([request])

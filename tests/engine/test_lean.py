@@ -78,9 +78,9 @@ def test_products_in_8_bits_are_close(twice: bool) -> None:
 
 
 def test_a_base_in_8_bits_answers_like_the_whole(tiny: Path, base: la.Base) -> None:
-    row = base._engine.prepare(la.GenerationRequest("how may I help you today?"))
+    row = base._engine.intake.prepare(la.GenerationRequest("how may I help you today?"))
     with torch.inference_mode():
         wanted = read_whole(base._engine._runner, [row])
-        row = base._engine.prepare(la.GenerationRequest("how may I help you today?"))
+        row = base._engine.intake.prepare(la.GenerationRequest("how may I help you today?"))
         found = read_whole(Runner(load_model(tiny, "cpu", "int8")), [row])
     assert torch.nn.functional.cosine_similarity(wanted, found).item() > 0.99

@@ -24,7 +24,7 @@ def plugins(make_plugin: MakePlugin) -> list[Path]:
 def narrow(tiny: Path, tmp_path: Path, plugins: list[Path]) -> Iterator[la.Base]:
     """A base whose engine has room for two of the plugins."""
     with la.Base.load(tiny, device="cpu", library=tmp_path / "library") as base:
-        one = base._engine._slots.get(base.library.resolve(plugins[0])).nbytes
+        one = base._engine.intake._slots.get(base.library.resolve(plugins[0])).nbytes
     limits = la.Limits(plugin_bytes=2 * one + one // 2)
     with la.Base.load(tiny, device="cpu", library=tmp_path / "library", limits=limits) as base:
         yield base
@@ -32,7 +32,7 @@ def narrow(tiny: Path, tmp_path: Path, plugins: list[Path]) -> Iterator[la.Base]
 
 def resident(base: la.Base, plugins: list[Path]) -> list[int]:
     keys = [base.library.resolve(p).key for p in plugins]
-    return [n for n, key in enumerate(keys) if key in base._engine._slots._resident]
+    return [n for n, key in enumerate(keys) if key in base._engine.intake._slots._resident]
 
 
 def answer(base: la.Base, plugin: Path) -> tuple[int, ...]:
@@ -44,7 +44,7 @@ def test_the_least_recently_used_goes_first_and_answers_stay_the_same(narrow: la
     assert resident(narrow, plugins) == [2, 3]
     assert [answer(narrow, plugins[n]) for n in (2, 0)] == [first[2], first[0]]
     assert resident(narrow, plugins) == [0, 2]
-    assert narrow._engine._slots.nbytes <= narrow._engine._limits.plugin_bytes
+    assert narrow._engine.intake._slots.nbytes <= narrow._engine._limits.plugin_bytes
 
 
 def test_a_pinned_plugin_stays_until_it_was_unpinned_as_often(narrow: la.Base, plugins: list[Path]) -> None:
@@ -69,7 +69,7 @@ def test_a_pin_is_undone_after_another_version_was_published(narrow: la.Base, pl
         narrow.pin("clerk")
     narrow.unpin("clerk")
     narrow.unpin("clerk")
-    assert not narrow._engine._slots._pins
+    assert not narrow._engine.intake._slots._pins
 
 
 def test_what_cannot_be_pinned_is_not_pinned(narrow: la.Base, plugins: list[Path]) -> None:
@@ -78,7 +78,7 @@ def test_what_cannot_be_pinned_is_not_pinned(narrow: la.Base, plugins: list[Path
     (plugins[0] / "adapter_model.safetensors").write_bytes(b"no weights")
     with pytest.raises(la.PluginRefused):
         narrow.pin(plugins[0])
-    assert not narrow._engine._slots._pins
+    assert not narrow._engine.intake._slots._pins
 
 
 def test_callers_who_want_the_same_plugin_load_it_once(

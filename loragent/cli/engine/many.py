@@ -98,7 +98,7 @@ def _join(subject: Subject) -> float:
     engine = subject.base(subject.default)._engine
 
     def stacks(plugins: Sequence[Path]) -> list[Stack]:
-        return [engine.prepare(request(PROMPT, [Use(plugin)], 1)).stack for plugin in plugins]
+        return [engine.intake.prepare(request(PROMPT, [Use(plugin)], 1)).stack for plugin in plugins]
 
     before, after = stacks(subject.plugins[:ROWS]), stacks([*subject.plugins[: ROWS - 1], subject.plugins[ROWS]])
 
@@ -115,7 +115,7 @@ def _join(subject: Subject) -> float:
 def _working_set(subject: Subject, fitting: float) -> float:
     """To the first token of rows that come one by one, each with any of 16 plugins, of which such a share fits."""
     bare = subject.base(subject.default)
-    one = bare._engine._slots.get(bare.library.resolve(subject.plugins[0]))
+    one = bare._engine.intake._slots.get(bare.library.resolve(subject.plugins[0]))
     base = subject.base(subject.default, Limits(plugin_bytes=int(ROWS * one.nbytes * fitting) + 1))
     order = random.Random(0).choices(subject.plugins[:ROWS], k=3 * ROWS)
     times = []

@@ -1,0 +1,136 @@
+"""An agent's turn: it generates, calls tools, reads what they say, and goes on until it answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+from ..core import GenerationRequest, Message, Reply, ToolCall, ToolResult, Usage
+from ..core import Generator as Model
+from ..tool import Toolbox
+
+MAX_CALLS = "max_calls"
+Step = GenerationRequest | ToolCall  # what a turn asks for: an answer, or a result
+Ask = Callable[[Sequence[Message], str], GenerationRequest]  # of what was said meanwhile, with a tool choice
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A finished turn: the reply, and the messages that it adds to the conversation."""
+
+    reply: Reply
+    messages: tuple[Message, ...]
+
+
+Steps = Generator[Step, Reply | ToolResult, Turn]
+
+
+def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
+    """A turn, step by step, whoever takes the steps: the same for callers that wait, await or stream.
+
+    Args:
+        ask: makes the next request.
+        own: tools that the agent calls itself; a call of another ends the turn, for the caller to make.
+        most: rounds of calls; then it has to answer in words.
+        choice: which tool to call first; see :class:`GenerationRequest`.
+    """
+    said: list[Message] = []
+    replies: list[Reply] = []
+    results: list[ToolResult] = []
+    while True:
+        spent = len(replies) == most
+        reply = yield ask(said, "none" if spent and own else choice)
+        assert isinstance(reply, Reply)
+        replies.append(reply)
+        said.append(reply.as_message())
+        if spent or not reply.tool_calls or not all(call.name in own for call in reply.tool_calls):
+            break
+        for call in reply.tool_calls:
+            result = yield call
+            assert isinstance(result, ToolResult)
+            results.append(result)
+            said.append(result.as_message())
+        choice = "auto"  # what was asked for was called; to insist would never end
+    whole = _whole(replies, results)
+    return Turn(replace(whole, finish=MAX_CALLS) if spent and own else whole, tuple(said))
+
+
+def run(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:
+    """Take all steps of a turn."""
+    for event in stream(turn, lambda request: iter(model.generate([request])), toolbox):
+        if isinstance(event, Turn):
+            return event
+    raise AssertionError("a turn ends with itself")
+
+
+async def arun(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:
+    """:func:`run` for asyncio."""
+
+    async def answers(request: GenerationRequest) -> AsyncIterator[str | Reply]:
+        for reply in await model.agenerate([request]):
+            yield reply
+
+    async for event in astream(turn, answers, toolbox):
+        if isinstance(event, Turn):
+            return event
+    raise AssertionError("a turn ends with itself")
+
+
+def stream(
+    turn: Steps, answers: Callable[[GenerationRequest], Iterator[str | Reply]], toolbox: Toolbox
+) -> Iterator[str | ToolResult | Turn]:
+    """Take all steps of a turn: pieces of text and results as they come, the turn at the end."""
+    try:
+        wanted = next(turn)
+        while True:
+            if isinstance(wanted, ToolCall):
+                result = toolbox.run(wanted)
+                yield result
+                wanted = turn.send(result)
+                continue
+            for item in answers(wanted):
+                if isinstance(item, Reply):
+                    wanted = turn.send(item)
+                else:
+                    yield item
+    except StopIteration as end:
+        yield end.value
+
+
+async def astream(
+    turn: Steps, answers: Callable[[GenerationRequest], AsyncIterator[str | Reply]], toolbox: Toolbox
+) -> AsyncIterator[str | ToolResult | Turn]:
+    """:func:`stream` for asyncio."""
+    try:
+        wanted = next(turn)
+        while True:
+            if isinstance(wanted, ToolCall):
+                result = await toolbox.arun(wanted)
+                yield result
+                wanted = turn.send(result)
+                continue
+            async for item in answers(wanted):
+                if isinstance(item, Reply):
+                    wanted = turn.send(item)
+                else:
+                    yield item
+    except StopIteration as end:
+        yield end.value
+
+
+def _whole(replies: Sequence[Reply], results: Sequence[ToolResult]) -> Reply:
+    """The last reply, with the calls and the costs of those before it."""
+    first, last = replies[0], replies[-1]
+    return replace(
+        last,
+        tool_calls=tuple(chain.from_iterable(reply.tool_calls for reply in replies)),
+        results=tuple(results),
+        told=tuple(dict.fromkeys(chain.from_iterable(reply.told for reply in replies))),
+        usage=Usage(
+            prompt_tokens=sum(reply.usage.prompt_tokens for reply in replies),
+            completion_tokens=sum(reply.usage.completion_tokens for reply in replies),
+            first_token_ms=first.usage.first_token_ms,
+            total_ms=sum(reply.usage.total_ms for reply in replies) + sum(r.seconds for r in results) * 1e3,
+        ),
+    )

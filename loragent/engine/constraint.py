@@ -1,0 +1,135 @@
+"""One row's way through its grammar, so that it always ends with something whole."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterable
+
+import torch
+from llguidance import LLMatcher, LLTokenizer
+from torch import Tensor
+
+from ..core import GenerationError
+
+LONGEST = 4096  # tokens that the shortest end of anything may have
+MARGIN = 64  # tokens beyond what was needed last: so close to the end, every token is looked at
+LOOK = 16  # tokens: so often before that
+_CLOSING = ['"', "}", "]", "0", *string.digits[1:], *string.ascii_lowercase, *string.ascii_uppercase, *" -_:.,/@{[+TZ"]
+
+
+class Vocabulary:
+    """A tokenizer as grammars see it.
+
+    Attributes:
+        tokens: llguidance's view of it.
+        size: of the logits.
+    """
+
+    def __init__(self, tokens: LLTokenizer, size: int) -> None:
+        self.tokens, self.size = tokens, size
+        self.ends = frozenset(tokens.eos_tokens)
+        single = [tokens.greedy_tokenize(text) for text in _CLOSING]
+        self._closing = [ids[0] for ids in single if len(ids) == 1]
+
+    def allowed(self, matcher: LLMatcher) -> Tensor:
+        """Which tokens may come next, [vocabulary], bool."""
+        words = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.uint8)
+        bits = (words[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
+        return bits.flatten()[: self.size].bool()
+
+    def way_out(self, matcher: LLMatcher, most: int = LONGEST) -> list[int] | None:
+        """Few tokens after which an answer is whole; None if that takes more than ``most``.
+
+        It prefers what closes strings and brackets, and else takes turns, so that no pattern holds it for ever.
+        """
+        matcher, turn = matcher.deep_copy(), 0
+        found: list[int] = []
+        while not matcher.is_accepting() or matcher.is_error():
+            tokens = matcher.compute_ff_tokens()
+            if not tokens:
+                tokens, turn = [self._one(matcher, turn)], turn + 1
+            if len(found) + len(tokens) > most or matcher.try_consume_tokens(tokens) < len(tokens):
+                return None
+            found += tokens
+        return found
+
+    def _one(self, matcher: LLMatcher, turn: int) -> int:
+        allowed = self.allowed(matcher)
+        at = turn % len(self._closing)
+        order: Iterable[int] = (*self._closing[:3], *self._closing[at:], *self._closing[:at])
+        return next((token for token in order if allowed[token]), int(allowed.to(torch.uint8).argmax()))
+
+
+class Constraint:
+    """Follows one answer. Use it on one thread at a time.
+
+    Args:
+        matcher: of its own, at the grammar's beginning.
+        most: tokens of the answer.
+
+    Raises:
+        GenerationError: the shortest answer of that form is longer.
+    """
+
+    def __init__(self, matcher: LLMatcher, vocabulary: Vocabulary, most: int) -> None:
+        self._matcher, self._vocabulary = matcher, vocabulary
+        shortest = self._must(vocabulary.way_out(matcher))
+        if len(shortest) > most:
+            raise GenerationError(
+                f"an answer of that form needs {len(shortest)} tokens, max_tokens is {most}", "raise max_tokens"
+            )
+        self._needed = len(shortest)  # when it was looked at last
+        self._rest: list[int] = []  # what is left of the way out, once there is no time for anything else
+        self._since = 0
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing can follow any more."""
+        return bool(self._matcher.is_stopped())
+
+    def next(self, token: int, left: int, among: Callable[[Tensor], int | None]) -> int:
+        """Take a token.
+
+        Args:
+            token: what the model says.
+            left: how many may follow.
+            among: what it says, of those that a mask [vocabulary] allows; None if it can't say.
+
+        Returns:
+            ``token`` if the grammar allows it and there is time to end what it begins.
+        """
+        if self._rest:
+            return self._take(self._rest.pop(0))
+        if not self._matcher.validate_tokens([token]):
+            said = among(self._vocabulary.allowed(self._matcher))
+            token = min(self._vocabulary.ends) if said is None else said
+        if self._is_time_to_look(left) and not self._can_end_after(token, left):
+            if self._matcher.is_accepting():
+                token = min(self._vocabulary.ends)
+            else:
+                token, *self._rest = self._must(self._vocabulary.way_out(self._matcher, left + 1))
+        return self._take(token)
+
+    def _take(self, token: int) -> int:
+        if not self._matcher.consume_token(token):
+            raise GenerationError(f"the grammar is stuck: {self._matcher.get_error()[:200]}", "simplify the schema")
+        return token
+
+    def _is_time_to_look(self, left: int) -> bool:
+        self._since += 1
+        return left <= 2 * self._needed + MARGIN or self._since % LOOK == 0
+
+    def _can_end_after(self, token: int, left: int) -> bool:
+        if token in self._vocabulary.ends:
+            return True
+        after = self._matcher.deep_copy()
+        after.consume_token(token)
+        path = self._vocabulary.way_out(after, left)
+        if path is not None:
+            self._needed = len(path)
+        return path is not None
+
+    def _must(self, path: list[int] | None) -> list[int]:
+        if path is None:
+            raise GenerationError("an answer of the asked form could not be ended", "simplify the schema")
+        return path

@@ -1,0 +1,99 @@
+"""What an answer may look like: a grammar of the tools in scope, or of a typed result, as llguidance reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from ..core import GenerationRequest, ToolSchema
+from ..model import CALL, END_OF_CALL
+
+MOST_CALLS = 8  # of one answer
+# Digits without an end are no number that anybody's float or database holds.
+_BOUNDS = {"integer": (-(2**53), 2**53), "number": (-1e15, 1e15)}
+# As `ToolCall.to_json` writes it, so that the grammar allows exactly what plugins are trained on.
+_FORM = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": False}
+_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"}
+
+
+def grammar_of(request: GenerationRequest) -> str | None:
+    """The grammar of an answer; None if anything goes."""
+    output = None if request.output is None else schema_of(request.output)
+    if not request.callable and output is None:
+        return None
+    return lark(request.callable, output, must_call=request.must_call, parallel=request.parallel_calls)
+
+
+def schema_of(output: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:
+    """A typed result as JSON Schema."""
+    return dict(output) if isinstance(output, Mapping) else output.model_json_schema()
+
+
+def lark(
+    tools: tuple[ToolSchema, ...], output: Mapping[str, Any] | None = None, *, must_call: bool, parallel: bool
+) -> str:
+    """Words, or what ``output`` describes; or words and then calls of ``tools``."""
+    more = f"(OPEN call){{0,{MOST_CALLS - 1}}}" if parallel else ""
+    answers = [f"OPEN call {more}" if must_call else f"head call {more}"] if tools else []
+    if not must_call:
+        answers.append("output" if output is not None else "WORDS")
+    if output is not None and not must_call:
+        answers = [a.replace("head", "OPEN", 1) for a in answers]
+    lines = ["%llguidance {}", f"start: {' | '.join(answers)}"]
+    if tools:
+        lines += [
+            f"call: ({' | '.join(f'tool_{i}' for i in range(len(tools)))}) {json.dumps(END_OF_CALL)}",
+            f"OPEN: {json.dumps(CALL)}",
+            f"head[lazy]: /(.|\\n)*{CALL}/",
+            f"WORDS: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/",
+        ]
+        lines += [
+            f'tool_{i}: {json.dumps(opening(tool))} {_json(tool.parameters)} "}}"' for i, tool in enumerate(tools)
+        ]
+    if output is not None:
+        lines.append(f"output: {_json(output)}")
+    return "\n".join(lines)
+
+
+def opening(tool: ToolSchema) -> str:
+    """What every call of a tool begins with, behind the tag."""
+    return f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": '
+
+
+def _json(schema: Mapping[str, Any]) -> str:
+    return f"%json {json.dumps({**strict(schema), 'x-guidance': _FORM}, ensure_ascii=False)}"
+
+
+def strict(schema: Any, *, closed: bool = True) -> Any:
+    """What a model may write of what a schema allows: no properties but the named ones, unless the schema says
+    otherwise; no numbers without bounds; formats that the grammar doesn't know are remarks (as JSON Schema has it).
+    """
+    if isinstance(schema, list):
+        return [strict(item, closed=closed) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {key: _strict_part(key, value) for key, value in schema.items() if not _is_remark(key, value)}
+    if closed and "properties" in found:
+        found.setdefault("additionalProperties", False)
+    low, high = _BOUNDS.get(str(found.get("type")), (None, None))
+    if low is not None and "enum" not in found and "const" not in found:
+        if not {"minimum", "exclusiveMinimum"} & set(found):
+            found["minimum"] = low
+        if not {"maximum", "exclusiveMaximum"} & set(found):
+            found["maximum"] = high
+    return found
+
+
+def _strict_part(key: str, value: Any) -> Any:
+    if key in ("enum", "const", "default", "examples", "required"):
+        return value
+    if key in ("properties", "$defs", "definitions", "patternProperties"):
+        return {name: strict(inner) for name, inner in value.items()}
+    return strict(value, closed=key != "allOf")  # parts that are to hold together each name some of the properties
+
+
+def _is_remark(key: str, value: Any) -> bool:
+    return key == "format" and value not in _FORMATS

@@ -1,0 +1,155 @@
+"""Calls of tools: checked, timed, tried again, cut, and always answered with something that a model can read."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import json
+import threading
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, InvalidStateError
+from typing import Any
+
+from langchain_core.tools import BaseTool
+from pydantic import BaseModel, ValidationError
+
+from ..core import ToolCall, ToolRefused, ToolResult, ToolSchema, tool_schemas
+from .define import ToolSettings, settings_of, tool
+
+Confirm = Callable[[ToolCall], bool]
+
+
+class Toolbox:
+    """An agent's tools.
+
+    Args:
+        tools: langchain tools, or typed functions, which :func:`tool` makes tools of.
+        confirm: asks a person about a call of a tool with ``confirm=True``; without it such calls are refused.
+
+    Raises:
+        ToolRefused: something is no tool, or two have the same name.
+    """
+
+    def __init__(self, tools: Sequence[BaseTool | Callable[..., Any]] = (), confirm: Confirm | None = None) -> None:
+        made = [item if isinstance(item, BaseTool) else _made(item) for item in tools]
+        self.schemas: tuple[ToolSchema, ...] = tool_schemas(made)
+        self._tools = {item.name: item for item in made}
+        self._confirm = confirm
+
+    def __bool__(self) -> bool:
+        return bool(self._tools)
+
+    def run(self, call: ToolCall) -> ToolResult:
+        """Make a call. What goes wrong is in the result; nothing is raised."""
+        # On a thread, since the caller's may have a loop that runs.
+        result: ToolResult = _started(lambda: asyncio.run(self._result(call, apart=True))).result()
+        return result
+
+    async def arun(self, call: ToolCall) -> ToolResult:
+        """:meth:`run` for asyncio: ``async`` tools run in the caller's loop, whose connections they may hold."""
+        return await self._result(call, apart=False)
+
+    async def _result(self, call: ToolCall, *, apart: bool) -> ToolResult:
+        began = time.perf_counter()
+        content, error, trace = await self._answer(call, apart)
+        return ToolResult(call, content, error, trace, time.perf_counter() - began)
+
+    async def _answer(self, call: ToolCall, apart: bool) -> tuple[str, str, str]:
+        found = self._tools.get(call.name)
+        if found is None:
+            return f"There is no tool {call.name}. There are: {', '.join(self._tools) or 'none'}.", "unknown tool", ""
+        settings = settings_of(found)
+        if refused := _refused_arguments(found, call):
+            return refused, "arguments", ""
+        if settings.confirm and not await _ask(self._confirm, call):
+            return "This call was not confirmed and has not been made.", "not confirmed", ""
+        return await _attempts(lambda: _begin(found, call.arguments, apart), call.name, settings)
+
+
+def _made(item: Any) -> BaseTool:
+    if not callable(item):
+        raise ToolRefused(type(item).__name__, "is no tool", "pass a typed function, or a langchain tool")
+    made: BaseTool = tool(item)
+    return made
+
+
+async def _attempts(begin: Callable[[], Awaitable[Any]], name: str, settings: ToolSettings) -> tuple[str, str, str]:
+    failed = ("", "", "")
+    for _ in range(settings.retries + 1):
+        try:
+            return _readable(await asyncio.wait_for(begin(), settings.timeout), settings.max_output), "", ""
+        except TimeoutError:  # not tried again: the first attempt may still be at work
+            return f"{name} gave no answer within {settings.timeout:g} s.", "timeout", ""
+        except Exception as error:
+            said = _cut(f"{name} failed: {str(error) or type(error).__name__}", settings.max_output)
+            failed = said, type(error).__name__, "".join(traceback.format_exception(error))
+    return failed
+
+
+def _begin(found: BaseTool, arguments: Mapping[str, Any], apart: bool) -> Awaitable[Any]:
+    """A call on its way: in the loop that runs, or on a thread of its own, where it holds up nobody if it hangs."""
+    given = dict(arguments)
+    if getattr(found, "coroutine", None) is None or getattr(found, "func", None) is not None:
+        return asyncio.wrap_future(_started(lambda: found.invoke(given)))
+    if apart:
+        return asyncio.wrap_future(_started(lambda: asyncio.run(found.ainvoke(given))))
+    return found.ainvoke(given)
+
+
+def _refused_arguments(found: BaseTool, call: ToolCall) -> str:
+    """What is wrong with the arguments, by pydantic; a schema that is plain JSON is the grammar's to keep to."""
+    model = found.args_schema
+    if not (inspect.isclass(model) and issubclass(model, BaseModel)):
+        return ""
+    try:
+        model.model_validate(call.arguments)
+    except ValidationError as error:
+        wrong = (f"{'.'.join(map(str, e['loc'])) or 'all'}: {e['msg']}" for e in error.errors(include_url=False))
+        return f"{call.name} can't be called like that: {'; '.join(wrong)}."
+    return ""
+
+
+async def _ask(confirm: Confirm | None, call: ToolCall) -> bool:
+    return confirm is not None and bool(await asyncio.wrap_future(_started(lambda: confirm(call))))
+
+
+def _readable(value: Any, most: int) -> str:
+    if isinstance(value, str):
+        return _cut(value, most)
+    if isinstance(value, BaseModel):
+        return _cut(value.model_dump_json(), most)
+    try:
+        return _cut(json.dumps(value, ensure_ascii=False, default=_plain), most)
+    except (TypeError, ValueError, RecursionError):
+        return _cut(str(value), most)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else str(value)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… (cut: {len(text)} characters)"
+
+
+def _started(job: Callable[[], Any]) -> Future[Any]:
+    """Run a job on a thread of its own: one of an executor's would be waited for when Python ends, even if it hangs."""
+    future: Future[Any] = Future()
+
+    def work() -> None:
+        try:
+            found = job()
+        except BaseException as error:
+            settle(future.set_exception, error)
+        else:
+            settle(future.set_result, found)
+
+    def settle(how: Callable[[Any], None], value: Any) -> None:
+        with contextlib.suppress(InvalidStateError):  # given up meanwhile
+            how(value)
+
+    threading.Thread(target=work, name="loragent-tool", daemon=True).start()
+    return future

@@ -1,0 +1,193 @@
+"""Answers that keep to a form, whatever the model would rather say: the tiny base's weights are random."""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import Any, Literal
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, Field, field_validator
+
+import loragent as la
+from loragent.core import ToolSchema
+
+WEATHER = ToolSchema(
+    name="weather",
+    description="The weather in a city.",
+    parameters={
+        "properties": {
+            "city": {"type": "string", "maxLength": 12},
+            "days": {"type": "integer", "minimum": 1, "maximum": 7},
+            "unit": {"enum": ["C", "F"]},
+        },
+        "required": ["city"],
+    },
+)
+CLOCK = ToolSchema(name="clock", description="The time.")
+
+
+def ask(base: la.Base, seed: int = 0, **fields: Any) -> la.Reply:
+    request = la.GenerationRequest("how may I help?", **{"max_tokens": 200, "temperature": 1.0, "seed": seed, **fields})
+    return base.generate(request)[0]
+
+
+def check(call: la.ToolCall) -> None:
+    assert call.name in ("weather", "clock")
+    assert set(call.arguments) <= ({"city", "days", "unit"} if call.name == "weather" else set())
+    if call.name == "weather":
+        assert isinstance(call.arguments["city"], str)
+        assert call.arguments.get("days", 1) in range(1, 8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("budget", [62, 63, 66, 80, 120, 200])
+def test_a_call_that_must_be_made_is_whole_whatever_the_budget(base: la.Base, seed: int, budget: int) -> None:
+    reply = ask(base, seed, tools=[WEATHER, CLOCK], tool_choice="required", max_tokens=budget)
+    assert reply.tool_calls
+    assert reply.text == ""
+    for call in reply.tool_calls:
+        check(call)
+
+
+def test_a_named_tool_is_the_one_that_is_called(base: la.Base) -> None:
+    for seed in range(4):
+        reply = ask(base, seed, tools=[WEATHER, CLOCK], tool_choice="clock", parallel_calls=False)
+        assert [c.name for c in reply.tool_calls] == ["clock"]
+        assert reply.told == ("clock",)
+
+
+def test_words_stay_words_and_a_budget_too_low_for_a_call_makes_none(base: la.Base) -> None:
+    for seed in range(6):
+        reply = ask(base, seed, tools=[WEATHER], max_tokens=40)
+        assert not reply.tool_calls
+        assert "</tool_call>" not in reply.raw
+    assert not ask(base, tools=[WEATHER], tool_choice="none").told
+
+
+def test_rows_with_and_without_a_form_decode_together_and_draw_what_they_draw_alone(base: la.Base) -> None:
+    requests = [
+        la.GenerationRequest("hello", max_tokens=90, temperature=1.0, seed=n, tools=tools, tool_choice=choice)
+        for n, (tools, choice) in enumerate([([WEATHER], "required"), ([], "auto"), ([CLOCK], "clock"), ([], "auto")])
+    ]
+    together = base.generate(requests)
+    assert [r.raw for r in together] == [base.generate(r)[0].raw for r in requests]
+    assert [bool(r.tool_calls) for r in together] == [True, False, True, False]
+
+
+class Unit(enum.Enum):
+    C = "C"
+    F = "F"
+
+
+class Inner(BaseModel):
+    width: float
+    note: str | None = None
+
+
+class Outer(BaseModel):
+    kind: Literal["a", "b"]
+    unit: Unit
+    inner: Inner
+    several: list[int] = Field(default=[], max_length=3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_typed_result_is_of_that_type(base: la.Base, seed: int) -> None:
+    reply = ask(base, seed, output=Outer, max_tokens=130)
+    assert isinstance(reply.data, Outer)
+    assert reply.data.model_dump(mode="json").keys() == json.loads(reply.text).keys() | {"several"}
+
+
+def test_a_typed_result_beside_tools_is_either(base: la.Base) -> None:
+    kinds = set()
+    for seed in range(8):
+        reply = ask(base, seed, output=Outer, tools=[CLOCK], max_tokens=150)
+        assert (reply.data is None) == bool(reply.tool_calls)
+        kinds.add(type(reply.data))
+    assert Outer in kinds
+
+
+class Picky(BaseModel):
+    word: Literal["yes"]
+
+    @field_validator("word")
+    @classmethod
+    def _never(cls, value: str) -> str:
+        raise ValueError("the business says no")
+
+
+def test_what_the_model_behind_a_form_refuses_is_an_error_that_says_so(base: la.Base) -> None:
+    with pytest.raises(la.OutputInvalid, match=r"word: .*the business says no"):
+        ask(base, output=Picky)
+    assert ask(base, tools=[CLOCK], tool_choice="clock").tool_calls  # and the engine goes on
+
+
+@pytest.mark.parametrize(
+    ("parameters", "why"),
+    [
+        ({"properties": {"a": {"type": "array", "uniqueItems": True}}}, "uniqueItems"),
+        ({"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}, "required": ["a"]}, "'a'"),
+        ({"properties": {"a": {"type": "kangaroo"}}}, "kangaroo"),
+        ({"properties": {}, "required": ["b"]}, "'b'"),
+    ],
+)
+def test_a_schema_that_no_grammar_holds_is_refused_by_name(base: la.Base, parameters: dict[str, Any], why: str) -> None:
+    bad = ToolSchema(name="bad", parameters=parameters)
+    with pytest.raises(la.ToolRefused, match=f"tool bad: .*{why}") as caught:
+        ask(base, tools=[WEATHER, bad])
+    assert caught.value.tool == "bad"
+
+
+def test_too_few_tokens_for_what_must_be_said_is_refused_at_once(base: la.Base) -> None:
+    with pytest.raises(la.GenerationError, match="max_tokens is 5"):
+        ask(base, tools=[WEATHER], tool_choice="required", max_tokens=5)
+
+
+NAMES = st.text(min_size=1, max_size=4)
+LEAVES = st.one_of(
+    st.just({"type": "string"}),
+    st.just({"type": "integer"}),
+    st.just({"type": "number"}),
+    st.just({"type": "boolean"}),
+    st.just({"type": ["string", "null"]}),
+    st.just({"type": "string", "format": "date"}),
+    st.builds(lambda n: {"type": "string", "minLength": n, "maxLength": n + 3}, st.integers(0, 4)),
+    st.just({"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"}),
+    st.builds(lambda v: {"enum": v}, st.lists(st.one_of(NAMES, st.integers(-99, 99)), min_size=1, max_size=3)),
+)
+
+
+def _object(fields: dict[str, Any], required: int) -> dict[str, Any]:
+    return {"type": "object", "properties": fields, "required": list(fields)[:required]}
+
+
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.builds(lambda s: {"type": "array", "items": s}, inner),
+        st.builds(_object, st.dictionaries(NAMES, inner, max_size=3), st.integers(0, 3)),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    fields=st.dictionaries(NAMES, SCHEMAS, max_size=3), required=st.integers(0, 4), name=NAMES, seed=st.integers(0, 99)
+)
+def test_every_call_is_valid_against_its_schema(
+    base: la.Base, fields: dict[str, Any], required: int, name: str, seed: int
+) -> None:
+    tool = ToolSchema(name=name, parameters=_object(fields, required))
+    try:
+        reply = ask(base, seed, tools=[tool], tool_choice="required", temperature=1.5, parallel_calls=False)
+    except la.GenerationError as error:  # this base has a token a byte, and few places
+        assert "tokens" in str(error)  # noqa: PT017
+        return
+    (call,) = reply.tool_calls
+    assert call.name == name
+    jsonschema.Draft202012Validator(tool.parameters).validate(call.arguments)

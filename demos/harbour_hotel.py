@@ -16,7 +16,8 @@ from rich.markup import escape
 from rich.table import Table
 
 import loragent as la
-from loragent.role import Condition, Scores, evaluate, load_role
+from loragent.learning import Condition, Scores, evaluate
+from loragent.role import load_role
 from loragent.training import read_examples
 
 ROLES = Path(__file__).parent.parent / "roles"

@@ -38,9 +38,10 @@ from .core import (
     Usage,
     Use,
 )
+from .learning import Report
 from .plugin import Library, Manifest, Plugin
-from .role import Report, train_role
-from .tool import ToolSettings, tool
+from .role import train_role
+from .tool import MCPTools, ToolSettings, load_tools, mcp_tools, plugin_tool, tool, train_tools
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "Library",
     "Limits",
     "LoragentError",
+    "MCPTools",
     "Manifest",
     "Message",
     "Mounted",
@@ -83,6 +85,10 @@ __all__ = [
     "Usage",
     "Use",
     "__version__",
+    "load_tools",
+    "mcp_tools",
+    "plugin_tool",
     "tool",
     "train_role",
+    "train_tools",
 ]

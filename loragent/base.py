@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .core import GenerationRequest, Limits, Reply, RowScore, Teacher, TrainingError, TrainingRow, Use
+from .core import GenerationRequest, Limits, Reply, RowScore, Teacher, ToolSchema, TrainingError, TrainingRow, Use
 from .engine import Engine, fastest
 from .engine import Sequence as Row
 from .model import ChatTemplate, LoadedModel, compute, home, is_default, load_model, on_cuda
@@ -135,9 +135,13 @@ class Base:
         while (item := await asyncio.to_thread(next, iterator, done)) is not done:
             yield item  # type: ignore[misc]
 
+    def told(self, request: GenerationRequest) -> tuple[ToolSchema, ...]:
+        """The tools that a request's prompt tells of: those that no plugin of its stack has learnt."""
+        return self._engine.intake.told(request)
+
     def count_tokens(self, request: GenerationRequest) -> int:
         """Tokens of the rendered prompt."""
-        return len(self.template.prompt_ids(request.messages, self._engine.intake.told(request)))
+        return len(self.template.prompt_ids(request.messages, self.told(request)))
 
     # -- measuring and training --------------------------------------------------------------------
 

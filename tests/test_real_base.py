@@ -11,7 +11,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import loragent as la
-from loragent.role import Condition, evaluate, load_role
+from loragent.learning import Condition, evaluate
+from loragent.role import load_role
 from loragent.training import read_examples
 from tests.conftest import read_whole
 

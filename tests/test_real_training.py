@@ -19,7 +19,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import loragent as la
 from loragent.cli.measure import Resident
 from loragent.core import TrainingRow
-from loragent.role import DialogueCurriculum, load_role
+from loragent.learning import DialogueCurriculum
+from loragent.role import load_role
 from loragent.training import TrainSettings, read_examples
 from tests.conftest import write_jsonl
 

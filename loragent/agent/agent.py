@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, Message, Reply, RoleError, ToolResult, Use, as_messages
+from ..core import GenerationRequest, Generator, Message, Reply, RoleError, ToolResult, ToolSchema, Use, as_messages
 from ..role import load_role
-from ..tool import Confirm, Toolbox
+from ..tool import Confirm, PluginTool, Toolbox, plugin_for
 from . import turn
 from .threads import DEFAULT, Threads, trim
 
@@ -27,6 +28,8 @@ class Agent:
         stack: further plugins on top of the role's.
         tools: what it may call: langchain tools, or typed functions. The prompt tells of those that no plugin of the
             stack has learnt.
+        toolset: the plugin that calls them; "auto" is one of the base's library that has learnt exactly these tools,
+            or else one that reads schemas, with a warning; None mounts none.
         confirm: asks a person about calls of tools that want that; without it they are refused.
         max_calls: rounds of calls in one turn; then it has to answer in words.
         prompt: a system prompt, where a plugin is not enough (or not there).
@@ -47,6 +50,7 @@ class Agent:
         role: str | Path | None = None,
         stack: Sequence[str | Path | Use] = (),
         tools: Sequence[BaseTool | Callable[..., Any]] = (),
+        toolset: str | Path | Use | None = "auto",
         confirm: Confirm | None = None,
         max_calls: int = 8,
         prompt: str | None = None,
@@ -56,10 +60,12 @@ class Agent:
     ) -> None:
         self.name, self.prompt = name, prompt
         self._base = base
-        mounted = (_role_entry(base, role),) if role is not None else ()
-        self.stack: tuple[Use, ...] = tuple(e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack))
+        own = [item.on(base) if isinstance(item, PluginTool) else item for item in tools]
+        self._toolbox, self._max_calls = Toolbox(own, confirm), max_calls
+        mounted = [_role_entry(base, role)] if role is not None else []
+        entries = [*mounted, *stack, *_tool_entry(base, self._toolbox.schemas, toolset)]
+        self.stack: tuple[Use, ...] = tuple(e if isinstance(e, Use) else Use(e) for e in entries)
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
-        self._toolbox, self._max_calls = Toolbox(tools, confirm), max_calls
         self._threads = Threads()
 
     def __repr__(self) -> str:
@@ -153,3 +159,16 @@ def _role_entry(base: Base | Generator, role: str | Path) -> str:
     if isinstance(base, Base):
         base.library.attach(spec.shelf.path, replace=False)  # a convenience: stacks may name it too
     return str(spec.shelf.path.absolute())
+
+
+def _tool_entry(
+    base: Base | Generator, tools: Sequence[ToolSchema], toolset: str | Path | Use | None
+) -> list[str | Path | Use]:
+    if not tools or toolset is None or (toolset == "auto" and not isinstance(base, Base)):
+        return []
+    if toolset != "auto" or not isinstance(base, Base):
+        return [toolset]
+    choice = plugin_for(tools, base.library.list(), base.fingerprint)
+    if choice.why:
+        warnings.warn(choice.why, stacklevel=3)
+    return [choice.plugin.name] if choice.plugin is not None else []

@@ -9,6 +9,7 @@ import typer
 
 from .bench_role import bench_role
 from .engine.table import bench_engine
+from .tools import bench_tools
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -48,3 +49,16 @@ def engine(
 ) -> None:
     """The engine against stock PEFT, transformers and llama.cpp, and against itself."""
     bench_engine(rounds=rounds, only=only.split(",") if only else None, gguf=gguf, as_json=as_json)
+
+
+@app.command("tools")
+def tools(
+    data: Annotated[Path, typer.Option(help="The folder with snips_tools, seal_tools and bfcl.")],
+    out: Annotated[Path, typer.Option(help="Where results and plugins are kept.")] = Path("runs/bench-tools"),
+    only: Annotated[str, typer.Option(help="Which parts.")] = "cost,valid,snips,seal,bfcl",
+    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows of each test file.")] = None,
+    calling: Annotated[Path, typer.Option(help="The plugin that reads schemas.")] = Path("tools/calling"),
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """Calls on Snips, Seal-Tools and BFCL, what the grammar costs, and whether all that comes out is valid."""
+    bench_tools(data, out, only.split(","), rows, calling=calling, as_json=as_json)

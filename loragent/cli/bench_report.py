@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..role import Scores
+from ..learning import Scores
 from .console import scores_table, share, table
 from .measure import machine
 

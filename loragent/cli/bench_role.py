@@ -11,7 +11,7 @@ from typing import Any
 
 from ..base import Base
 from ..core import DataError, Use
-from ..role import Condition, DialogueCurriculum, Scores, evaluate, rates, shipped_starter, starting_point
+from ..learning import Condition, DialogueCurriculum, Scores, evaluate, rates, shipped_starter, starting_point
 from ..training import Example, Fitted, TrainSettings, plot_loss, plot_scores, read_examples
 from ..training.precision import fast_bfloat16
 from .bench_report import mean, show

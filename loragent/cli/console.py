@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from ..role import Scores
+from ..learning import Scores
 from ..training import Step
 
 out = Console(highlight=False)  # rich honours NO_COLOR and drops colour off a terminal

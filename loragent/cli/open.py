@@ -12,19 +12,18 @@ from ..plugin import Library
 from ..role import load_role
 from .console import err
 
-ROLES = Path("roles")
+ROLES, TOOLS = Path("roles"), Path("tools")
 
 
 def open_library(folder: Path | None) -> Library:
-    """The library, with the shelves of ``./roles`` known by name."""
+    """The library, with the shelves of ``./roles`` and ``./tools`` known by name."""
     library = Library(folder or home() / "plugins")
-    if ROLES.is_dir():
-        for place in sorted(ROLES.iterdir()):
-            if (place / "plugin" / "pointer.json").is_file():
-                try:
-                    library.attach(place / "plugin")
-                except PluginError as error:  # one broken role must not stop work on the others
-                    err.print(f"warning: role {place.name} left out: {error}", markup=False, soft_wrap=True)
+    for place in (*sorted(ROLES.glob("*")), *sorted(TOOLS.glob("*"))):
+        if (place / "plugin" / "pointer.json").is_file():
+            try:
+                library.attach(place / "plugin")
+            except PluginError as error:  # one that is broken must not stop work on the others
+                err.print(f"warning: {place} left out: {error}", markup=False, soft_wrap=True)
     return library
 
 
@@ -38,6 +37,12 @@ def role_folder(name: str) -> Path:
     """A role by folder, or by name under ``./roles``."""
     folder = Path(name)
     return folder if folder.is_dir() else ROLES / name
+
+
+def tool_folder(name: str) -> Path:
+    """A set of tools by folder, or by name under ``./tools``."""
+    folder = Path(name)
+    return folder if folder.is_dir() else TOOLS / name
 
 
 def open_agent(base: Base, name: str) -> Agent:

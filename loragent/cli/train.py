@@ -10,10 +10,12 @@ import typer
 from rich.markup import escape
 
 from ..core import Use
-from ..role import Condition, Report, evaluate, load_role, train_role
+from ..learning import Condition, Report, evaluate
+from ..role import load_role, train_role
+from ..tool import train_tools
 from ..training import read_examples
 from .console import Json, err, out, plain, print_json, scores_table, training_bar
-from .open import open_base, role_folder
+from .open import open_base, role_folder, tool_folder
 
 train_app = typer.Typer(no_args_is_help=True)
 eval_app = typer.Typer(no_args_is_help=True)
@@ -47,6 +49,36 @@ def train_role_command(
             queries=queries,
             name=name or (data.stem if data else None),
             out=to,
+            resume=resume,
+            force=force,
+            settings=_settings(setting or []),
+            on_step=bar,
+        )
+    _show(report, as_json)
+    if not (report.published or report.reproduced):
+        raise typer.Exit(1)
+
+
+@train_app.command("tool")
+def train_tool_command(
+    folder: Annotated[str, typer.Argument(help="A folder with a set of tools, or its name under ./tools.")],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="Further conversations (JSONL) to train on; more than one is fine.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, typer.Option("--set", help="A training setting, for instance epochs=4.")
+    ] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with a run that was stopped.")] = False,
+    force: Annotated[bool, typer.Option(help="Publish even if the gate says no.")] = False,
+    base: BaseOption = None,
+    as_json: bool = Json,
+) -> None:
+    """Train a plugin that calls a set of tools without reading their schemas."""
+    with open_base(base) as loaded, training_bar() as bar:
+        report = train_tools(
+            tool_folder(folder),
+            base=loaded,
+            data=data or (),
             resume=resume,
             force=force,
             settings=_settings(setting or []),

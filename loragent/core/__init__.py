@@ -24,7 +24,7 @@ from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
 from .limits import Limits
 from .message import Message, ToolCall, as_messages
 from .ports import Generator
-from .tool import ToolResult, ToolSchema, tool_schemas
+from .tool import ToolResult, ToolSchema, ordered, tool_schemas
 
 __all__ = [
     "BaseModelError",
@@ -60,5 +60,6 @@ __all__ = [
     "Usage",
     "Use",
     "as_messages",
+    "ordered",
     "tool_schemas",
 ]

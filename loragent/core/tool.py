@@ -111,6 +111,30 @@ def tool_schemas(items: Sequence[Any]) -> tuple[ToolSchema, ...]:
     return tools
 
 
+def ordered(messages: Sequence[Message], tools: Mapping[str, ToolSchema]) -> tuple[Message, ...]:
+    """Conversations whose calls name their arguments in the order of the tools' schemas, as answers have to."""
+
+    def sorted_call(call: ToolCall) -> ToolCall:
+        tool = tools.get(call.name)
+        return call if tool is None else call.model_copy(update={"arguments": _sorted(call.arguments, tool.parameters)})
+
+    return tuple(
+        m.model_copy(update={"tool_calls": tuple(map(sorted_call, m.tool_calls))}) if m.tool_calls else m
+        for m in messages
+    )
+
+
+def _sorted(value: Any, schema: Any) -> Any:
+    if isinstance(value, list):
+        items = schema.get("items") if isinstance(schema, Mapping) else None
+        return [_sorted(item, items) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    fields = schema.get("properties", {}) if isinstance(schema, Mapping) else {}
+    keys = [*(key for key in fields if key in value), *(key for key in value if key not in fields)]
+    return {key: _sorted(value[key], fields.get(key)) for key in keys}
+
+
 def _from_wire(item: Mapping[str, Any]) -> ToolSchema:
     inner = item.get("function", item)
     parameters = next((inner[k] for k in ("parameters", "input_schema", "inputSchema") if inner.get(k)), _NO_ARGUMENTS)

@@ -2,6 +2,7 @@
 
 from .choice import fastest, speeds
 from .engine import Engine
+from .grammar import is_call_of
 from .sequence import Sequence
 
-__all__ = ["Engine", "Sequence", "fastest", "speeds"]
+__all__ = ["Engine", "Sequence", "fastest", "is_call_of", "speeds"]

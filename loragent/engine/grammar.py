@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
+from llguidance import LLMatcher, LLTokenizer
 from pydantic import BaseModel
 
-from ..core import GenerationRequest, ToolSchema
+from ..core import GenerationRequest, ToolCall, ToolSchema
 from ..model import CALL, END_OF_CALL
 
 MOST_CALLS = 8  # of one answer
@@ -56,6 +58,18 @@ def lark(
     if output is not None:
         lines.append(f"output: {_json(output)}")
     return "\n".join(lines)
+
+
+def is_call_of(tool: ToolSchema, call: ToolCall) -> bool:
+    """Whether an answer could hold a call: its arguments are valid, and in the schema's order."""
+    matcher = LLMatcher(_bytes(), f"%llguidance {{}}\nstart: {_json(tool.parameters)}", log_level=0)
+    written = json.dumps(call.arguments, ensure_ascii=False).encode()
+    return call.name == tool.name and bool(matcher.consume_tokens(list(written))) and bool(matcher.is_accepting())
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> LLTokenizer:
+    return LLTokenizer("byte")
 
 
 def opening(tool: ToolSchema) -> str:

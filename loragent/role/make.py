@@ -10,9 +10,10 @@ from typing import Any
 
 from ..base import Base
 from ..core import DataError, RoleError
+from ..learning import DialogueCurriculum
 from ..plugin import check_name
 from ..training import TrainSettings, read_examples
-from .curriculum import DialogueCurriculum, answered
+from .distil import answered
 from .queries import read_queries
 from .spec import RoleSpec, load_role, write_role
 
@@ -38,8 +39,9 @@ def role_folder(
     place = Path(out) if out is not None else Path("roles") / check_name(name)
     if data is not None:
         examples = read_examples(data)
-        limits = {"max_tokens": TrainSettings().max_tokens, "context": base.context_length}
-        DialogueCurriculum(Path(data), examples, base.template, **limits).rows()  # names the user's own file and line
+        most, context = TrainSettings().max_tokens, base.context_length
+        checked = DialogueCurriculum(Path(data), examples, base.template, max_tokens=most, context=context)
+        checked.rows()  # names the user's own file and line
         return _write_split(place, name, "", [dict(e.raw) for e in examples], Path(data))
     if prompt is None or queries is None:
         raise RoleError("nothing to train from", "pass a role folder, or data, or prompt and queries")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from ..core import DataError, Message, as_messages
+from ..core import DataError, Message, ToolRefused, ToolSchema, as_messages, ordered, tool_schemas
 
 Raw = Mapping[str, Any]
 
@@ -23,6 +23,11 @@ class Example:
     line: int
     messages: tuple[Message, ...]
     raw: Raw
+
+    @property
+    def tools(self) -> tuple[ToolSchema, ...]:
+        """The tools that the row brings, for its prompt to tell of."""
+        return tool_schemas(self.raw.get("tools") or ())
 
 
 @dataclass(slots=True)
@@ -113,7 +118,7 @@ def _parse(line: int, text: str) -> tuple[Example, str]:
                 messages = convert(raw)
             except (KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"{form} row with a missing or odd field ({error})") from error
-            return Example(line, _checked(messages), raw), form
+            return _with_tools(Example(line, _checked(messages), raw)), form
     raise ValueError(f"of unknown form (fields: {', '.join(raw) or 'none'})")
 
 
@@ -124,6 +129,15 @@ def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
     if not any(m.content.strip() or m.tool_calls for m in answers):
         raise ValueError("has only empty assistant turns")
     return messages
+
+
+def _with_tools(example: Example) -> Example:
+    """The row with its arguments in the order that its tools' schemas have, in which they are asked for."""
+    try:
+        schemas = {tool.name: tool for tool in example.tools}
+    except (ToolRefused, TypeError) as error:
+        raise ValueError(f"tools: {error}") from error
+    return replace(example, messages=ordered(example.messages, schemas)) if schemas else example
 
 
 def _from_messages(raw: Raw) -> tuple[Message, ...]:

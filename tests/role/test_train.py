@@ -12,7 +12,8 @@ import torch
 import loragent as la
 from loragent.engine import Sequence
 from loragent.engine.runner import Runner
-from loragent.role import Condition, DialogueCurriculum, evaluate, load_role
+from loragent.learning import Condition, DialogueCurriculum, evaluate
+from loragent.role import load_role
 from loragent.training import judge, read_examples
 from tests.conftest import dialogues, write_jsonl
 
@@ -103,7 +104,7 @@ def test_a_run_stopped_before_publishing_is_not_lost(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("loragent.role.train._publish", full)
+        patch.setattr("loragent.learning.road._publish", full)
         with pytest.raises(la.TrainingError, match="No space left"):
             la.train_role(folder, base=base, settings=FAST)
     steps: list[object] = []

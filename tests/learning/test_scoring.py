@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import loragent as la
-from loragent.role import TurnScore, nearest_reply, normalise, rates, score_turn, similarity
+from loragent.learning import TurnScore, nearest_reply, normalise, rates, score_turn, similarity
 
 REPLIES = {
     "ask_name": "Could you give me your name, please?",

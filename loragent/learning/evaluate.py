@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from ..base import Base
-from ..core import GenerationRequest, Message, TrainingRow, Use
+from ..core import GenerationRequest, Message, ToolSchema, TrainingRow, Use
+from ..model import CALL, END_OF_CALL
 from ..training import Example
 from .scoring import TurnScore, rates, score_turn
 
@@ -26,11 +27,18 @@ class Condition:
         name: for the table.
         stack: plugins, if any.
         system: a system prompt, the same for all rows or chosen by row.
+        tools: that answers may call, where a row brings none of its own.
     """
 
     name: str
     stack: tuple[Use, ...] = ()
     system: SystemPrompt = None
+    tools: tuple[ToolSchema, ...] = ()
+
+    def request(self, example: Example, history: Sequence[Message], max_tokens: int) -> GenerationRequest:
+        """What is asked for the next turn under this condition."""
+        tools = example.tools or self.tools
+        return GenerationRequest(self.messages(example, history), self.stack, tools=tools, max_tokens=max_tokens)
 
     def messages(self, example: Example, history: Sequence[Message]) -> tuple[Message, ...]:
         """The history under this condition."""
@@ -105,10 +113,7 @@ def evaluate(
         replies: the reply templates by label of an example's role; without it actions are not scored.
     """
     turns = [turn for row, example in enumerate(examples) for turn in _turns(row, example)]
-    requests = [
-        GenerationRequest(condition.messages(t.example, t.history), condition.stack, max_tokens=_limit(base, t))
-        for t in turns
-    ]
+    requests = [condition.request(t.example, t.history, _limit(base, t, condition)) for t in turns]
     answers = base.generate(requests[::-1])[::-1]  # longest history first: a dialogue's other turns share it
     marks = [
         score_turn(a.text, a.tool_calls, t.reference, label=t.label, replies=replies(t.example) if replies else None)
@@ -146,16 +151,19 @@ def _turns(row: int, example: Example) -> list[_Turn]:
     return turns
 
 
-def _limit(base: Base, turn: _Turn) -> int:
-    """Tokens to generate: a reply is cut where it is too long to match its reference, for bare bases ramble on."""
-    if turn.reference.tool_calls:
+def _limit(base: Base, turn: _Turn, condition: Condition) -> int:
+    """Tokens to generate: a reply is cut where it is too long to match its reference, for bare bases ramble on; but
+    not where there are tools, since a call that there is no room for would not be made.
+    """
+    if turn.reference.tool_calls or turn.example.tools or condition.tools:
         return MAX_TOKENS
     return min(MAX_TOKENS, LONGER * base.count_tokens(GenerationRequest(turn.reference.content)))
 
 
 def _rows(base: Base, example: Example, condition: Condition) -> list[TrainingRow]:
     messages = condition.messages(example, example.messages)
-    return [TrainingRow(tuple(e.ids), tuple(e.mask), example.line) for e in base.template.training_rows(messages)]
+    told = base.told(condition.request(example, example.messages, 1))
+    return [TrainingRow(tuple(e.ids), tuple(e.mask), example.line) for e in base.template.training_rows(messages, told)]
 
 
 def _first_token_ms(base: Base, turns: Sequence[_Turn], condition: Condition) -> float:
@@ -165,14 +173,14 @@ def _first_token_ms(base: Base, turns: Sequence[_Turn], condition: Condition) ->
     fresh = [t for t in turns if sum(m.role == "user" for m in t.history) == 1][: TIMED + 1] or list(turns[: TIMED + 1])
     times = []
     for turn in fresh:
-        request = GenerationRequest(condition.messages(turn.example, turn.history), condition.stack, max_tokens=1)
+        request = condition.request(turn.example, turn.history, 1)
         base.forget()  # the turns were answered before
         times.append(base.generate(request)[0].usage.first_token_ms)
     return statistics.median(times[1:] or times)
 
 
 def _text(message: Message) -> str:
-    return message.content + "".join(f"<tool_call>{c.to_json()}</tool_call>" for c in message.tool_calls)
+    return message.content + "".join(f"{CALL}{c.to_json()}{END_OF_CALL}" for c in message.tool_calls)
 
 
 __all__ = ["Condition", "Sample", "Scores", "TurnScore", "evaluate"]

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import loragent as la
+from loragent.learning import DialogueCurriculum, shipped_starter, starter, starting_point
 from loragent.plugin import load_weights
 from loragent.plugin.weights import LoraPair
-from loragent.role import DialogueCurriculum, shipped_starter, starter, starting_point
 from loragent.training import Example, TrainSettings, read_examples
 from tests.conftest import MakePlugin, dialogues, write_jsonl
 

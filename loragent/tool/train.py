@@ -1,0 +1,79 @@
+"""From examples of a set of tools to a plugin that calls them without reading their schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..base import Base
+from ..core import DataError, ToolSchema
+from ..learning import DialogueCurriculum, Lesson, Report, learn
+from ..plugin import Manifest
+from ..training import Example, Step, TrainSettings, read_examples
+from .catalogue import and_without, catalogue_rows, read_catalogue
+from .expand import expand
+from .spec import Toolset, load_toolset
+
+
+def train_tools(
+    folder: str | Path,
+    *,
+    base: Base,
+    data: Sequence[str | Path] = (),
+    resume: bool = False,
+    force: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    on_step: Callable[[Step], None] | None = None,
+) -> Report:
+    """Train a tool plugin, compare it with the base under the same grammar, and publish it if it is better.
+
+    Args:
+        folder: with ``toolset.toml``, the tools, ``examples.jsonl`` and ``eval.jsonl``; see :mod:`loragent.tool.spec`.
+        data: further conversations to train on (JSONL); those with ``tools`` of their own are told of them.
+        resume: go on with a run that was stopped.
+        force: publish even if the gate says no.
+        settings: fields of ``TrainSettings`` over those of ``toolset.toml``.
+
+    Raises:
+        ToolError, DataError, TrainingError: naming the file, line or field, and the way out.
+    """
+    toolset = load_toolset(folder)
+
+    def lesson() -> Lesson:
+        chosen = toolset.settings(settings)
+        return Lesson(
+            manifest=Manifest(name=toolset.name, kind="tool", tools={t.name: t.digest for t in toolset.schemas}),
+            shelf=toolset.shelf,
+            source=toolset.examples_file,
+            curriculum=_curriculum(base, toolset, chosen, tool_rows(toolset, data)),
+            settings=chosen,
+            held=read_examples(toolset.eval_file),
+            tools=toolset.schemas,
+        )
+
+    return learn(base, lesson, toolset.folder, resume=resume, force=force, on_step=on_step)
+
+
+def tool_rows(toolset: Toolset, data: Sequence[str | Path] = ()) -> list[Example]:
+    """All rows that a plugin of this set is trained on: its own examples and catalogue, expanded, and further data.
+
+    Raises:
+        DataError: naming the file and line.
+    """
+    rows = [row for path in data for row in read_examples(path)]
+    if toolset.catalogue_file.exists():
+        rows = and_without([*catalogue_rows(read_catalogue(toolset.catalogue_file)), *rows])
+    if toolset.examples_file.exists() or not rows:
+        rows += expand(toolset.examples_file, toolset.schemas, toolset.values, toolset.copies)
+    if not rows:
+        raise DataError(toolset.examples_file, "gives no rows", "write some examples")
+    return rows
+
+
+def _curriculum(base: Base, toolset: Toolset, settings: TrainSettings, rows: Sequence[Example]) -> DialogueCurriculum:
+    def told(example: Example) -> Sequence[ToolSchema]:
+        return [tool for tool in example.tools if tool not in toolset.schemas]
+
+    most, context = settings.max_tokens, base.context_length
+    return DialogueCurriculum(toolset.examples_file, rows, base.template, max_tokens=most, context=context, told=told)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
+import numpy as np
 import torch
 from llguidance import LLMatcher, LLTokenizer
 from torch import Tensor
@@ -33,9 +34,8 @@ class Vocabulary:
 
     def allowed(self, matcher: LLMatcher) -> Tensor:
         """Which tokens may come next, [vocabulary], bool."""
-        words = torch.frombuffer(bytearray(matcher.compute_bitmask()), dtype=torch.uint8)
-        bits = (words[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-        return bits.flatten()[: self.size].bool()
+        bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
+        return torch.from_numpy(bits[: self.size].astype(np.bool_))
 
     def way_out(self, matcher: LLMatcher, most: int = LONGEST) -> list[int] | None:
         """Few tokens after which an answer is whole; None if that takes more than ``most``.
@@ -54,10 +54,13 @@ class Vocabulary:
         return found
 
     def _one(self, matcher: LLMatcher, turn: int) -> int:
-        allowed = self.allowed(matcher)
+        mask = matcher.compute_bitmask()  # no tensor: callers' threads come here too, where torch has no business
         at = turn % len(self._closing)
-        order: Iterable[int] = (*self._closing[:3], *self._closing[at:], *self._closing[:at])
-        return next((token for token in order if allowed[token]), int(allowed.to(torch.uint8).argmax()))
+        for token in (*self._closing[:3], *self._closing[at:], *self._closing[:at]):
+            if mask[token >> 3] >> (token & 7) & 1:
+                return token
+        byte = next((n for n, bits in enumerate(mask) if bits), 0)
+        return 8 * byte + max(0, (mask[byte] & -mask[byte]).bit_length() - 1)
 
 
 class Constraint:

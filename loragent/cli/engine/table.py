@@ -13,6 +13,7 @@ from ..console import err, print_json, table
 from ..measure import machine
 from .against_llama import llama_cases
 from .at_work import work_cases
+from .case import Found
 from .many import many_cases
 from .reading import reading_cases
 from .speed import speed_cases
@@ -20,7 +21,9 @@ from .subject import Subject
 
 
 def bench_engine(*, rounds: int, only: Sequence[str] | None, gguf: Path | None, as_json: bool) -> None:
-    """Measure every case, or those whose numbers begin as ``only`` says, and print one table."""
+    """Measure every case, or those whose numbers begin as ``only`` says, and print one table: of what was measured by
+    then, if one fails.
+    """
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         subject = Subject(Path(folder), stack)
         cases = [
@@ -34,10 +37,16 @@ def bench_engine(*, rounds: int, only: Sequence[str] | None, gguf: Path | None, 
         if not chosen:
             known = ", ".join(case.number for case in cases)
             raise DataError("--only", f"no case is {', '.join(only or [])}", f"there: {known}")
-        found = []
-        for case in sorted(chosen, key=lambda case: int(case.number.rstrip("abcd"))):
-            with err.status(f"{case.number} {case.title} ..."):
-                found.append(case.measure(rounds))
+        found: list[Found] = []
+        try:
+            for case in sorted(chosen, key=lambda case: int(case.number.rstrip("abcd"))):
+                with err.status(f"{case.number} {case.title} ..."):
+                    found.append(case.measure(rounds))
+        finally:
+            _show(found, rounds, as_json=as_json)
+
+
+def _show(found: Sequence[Found], rounds: int, *, as_json: bool) -> None:
     if as_json:
         print_json({"machine": machine(), "rounds": rounds, "found": [asdict(f) for f in found]})
         return

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 
 import torch
 import typer
+from rich.markup import escape
 
 from ..engine import fastest, speeds
 from ..engine.choice import FILE
@@ -42,7 +43,8 @@ def doctor(
     else:
         for f in findings:
             mark = "[green]ok     [/green]" if f.ok else "[red]missing[/red]"
-            out.print(f"{mark} {f.what:<12} {f.found}" + (f" — {f.mend}" if f.mend else ""), soft_wrap=True)
+            told = escape(f"{f.what:<12} {f.found}" + (f" — {f.mend}" if f.mend else ""))
+            out.print(f"{mark} {told}", soft_wrap=True)
     if not all(f.ok for f in findings):
         raise typer.Exit(1)
 
@@ -52,7 +54,17 @@ def _python() -> Finding:
 
 
 def _packages() -> list[Finding]:
-    needed = ("torch", "transformers", "peft", "safetensors", "pydantic", "langgraph", "gguf")
+    needed = (
+        "torch",
+        "transformers",
+        "peft",
+        "safetensors",
+        "pydantic",
+        "langchain-core",
+        "langgraph",
+        "llguidance",
+        "gguf",
+    )
     found = [Finding(name, importlib.metadata.version(name)) for name in needed]
     plot = importlib.util.find_spec("matplotlib") is not None
     mend = "" if plot else "pip install 'loragent[plot]' for loss plots"

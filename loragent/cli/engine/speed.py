@@ -31,7 +31,7 @@ def speed_cases(subject: Subject) -> list[Case]:
         ),
         *(
             case
-            for dtype, mine in (("float32", full), (default, quick))
+            for dtype, mine in {"float32": full, default: quick}.items()
             for case in (
                 Case("3a", f"16 plugins against none, {dtype}", RATE, mine(one), mine(bare), 0.80),
                 Case("3b", f"4 plugins against none, {dtype}", RATE, mine(four), mine(bare), 0.90),

@@ -27,7 +27,7 @@ MAX_TOKENS = 160
 SEAL_TOKENS = 320  # up to three calls
 AT_ONCE = 64  # rows that are asked together
 PARTS = ("cost", "valid", "snips", "seal", "bfcl")
-SNIPS = TrainSettings(validation=0.02)
+SNIPS = TrainSettings(epochs=1, validation=0.02)
 
 Mark = Callable[[Example, Reply], dict[str, bool]]
 

@@ -63,8 +63,9 @@ class Agent:
         own = [item.on(base) if isinstance(item, PluginTool) else item for item in tools]
         self._toolbox, self._max_calls = Toolbox(own, confirm), max_calls
         mounted = [_role_entry(base, role)] if role is not None else []
-        entries = [*mounted, *stack, *_tool_entry(base, self._toolbox.schemas, toolset)]
-        self.stack: tuple[Use, ...] = tuple(e if isinstance(e, Use) else Use(e) for e in entries)
+        entries = [e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack)]
+        caller = [e if isinstance(e, Use) else Use(e) for e in _tool_entry(base, self._toolbox.schemas, toolset)]
+        self.stack: tuple[Use, ...] = (*entries, *(e for e in caller if e.plugin not in {u.plugin for u in entries}))
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         self._threads = Threads()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, count
 
 from ..core import GenerationRequest, Message, Reply, ToolCall, ToolResult, Usage
 from ..core import Generator as Model
@@ -38,22 +38,25 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
     said: list[Message] = []
     replies: list[Reply] = []
     results: list[ToolResult] = []
-    while True:
-        spent = len(replies) == most
-        reply = yield ask(said, "none" if spent and own else choice)
-        assert isinstance(reply, Reply)
+    for rounds in count():
+        answer = yield ask(said, choice)
+        assert isinstance(answer, Reply)
+        reply = answer
+        if choice == "none" or not reply.tool_calls or not all(call.name in own for call in reply.tool_calls):
+            break
+        if rounds == most:  # it would go on calling
+            choice = "none"
+            continue
         replies.append(reply)
         said.append(reply.as_message())
-        if spent or not reply.tool_calls or not all(call.name in own for call in reply.tool_calls):
-            break
         for call in reply.tool_calls:
             result = yield call
             assert isinstance(result, ToolResult)
             results.append(result)
             said.append(result.as_message())
         choice = "auto"  # what was asked for was called; to insist would never end
-    whole = _whole(replies, results)
-    return Turn(replace(whole, finish=MAX_CALLS) if spent and own else whole, tuple(said))
+    whole = _whole([*replies, reply], results)
+    return Turn(replace(whole, finish=MAX_CALLS) if rounds > most else whole, (*said, reply.as_message()))
 
 
 def run(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:

@@ -50,7 +50,7 @@ class GenerationRequest(BaseModel):
         min_tokens: end-of-turn is masked until that many tokens are out.
         temperature: 0 is greedy.
         top_p: nucleus mass kept (Holtzman et al. 2020); 1 keeps everything.
-        stop: strings that end the answer; they are not part of it.
+        stop: strings that end the answer; they are not part of it, and don't count in calls and typed results.
         seed: makes a sampled row repeatable, whatever else is in the batch.
         timeout: seconds from submission after which the row is given up; None for no limit.
     """
@@ -212,5 +212,7 @@ class Reply:
     token_ids: tuple[int, ...] = field(default=(), repr=False)
 
     def as_message(self) -> Message:
-        """The reply as the next turn of the conversation."""
-        return Message(role="assistant", content=self.text, tool_calls=self.tool_calls, name=self.agent or None)
+        """The reply as the next turn of the conversation, without calls that were answered on the way to it."""
+        made = [result.call for result in self.results]
+        open_calls = tuple(call for call in self.tool_calls if call not in made)
+        return Message(role="assistant", content=self.text, tool_calls=open_calls, name=self.agent or None)

@@ -40,8 +40,8 @@ class ToolSchema(BaseModel):
 
     @property
     def digest(self) -> str:
-        """sha256 of all of it, in hex: another name, description or parameter is another tool."""
-        text = json.dumps([self.name, self.description, self.parameters], sort_keys=True, ensure_ascii=False)
+        """sha256 of all of it, in hex: another name, description, parameter, or order of them is another tool."""
+        text = json.dumps([self.name, self.description, _canonical(self.parameters)], ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -137,10 +137,19 @@ def _sorted(value: Any, schema: Any) -> Any:
 
 def _from_wire(item: Mapping[str, Any]) -> ToolSchema:
     inner = item.get("function", item)
+    inner = inner if isinstance(inner, Mapping) else {}
     parameters = next((inner[k] for k in ("parameters", "input_schema", "inputSchema") if inner.get(k)), _NO_ARGUMENTS)
-    if not isinstance(inner, Mapping) or not inner.get("name") or not isinstance(parameters, Mapping):
+    if not inner.get("name") or not isinstance(parameters, Mapping):
         raise ToolRefused(str(inner)[:60], "is no tool", "a tool has a name, a description and parameters")
     return ToolSchema(name=inner["name"], description=inner.get("description") or "", parameters=dict(parameters))
+
+
+def _canonical(value: Any, *, names: bool = False) -> Any:
+    """Keywords in the order of the alphabet; fields as they are, since calls name them in that order."""
+    if isinstance(value, Mapping):
+        keys = list(value) if names else sorted(value)
+        return [[key, _canonical(value[key], names=not names and key == "properties")] for key in keys]
+    return [_canonical(item) for item in value] if isinstance(value, list) else value
 
 
 def _without_titles(schema: Any, *, names: bool = False) -> Any:

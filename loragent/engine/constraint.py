@@ -37,14 +37,19 @@ class Vocabulary:
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
         return torch.from_numpy(bits[: self.size].astype(np.bool_))
 
-    def way_out(self, matcher: LLMatcher, most: int = LONGEST) -> list[int] | None:
-        """Few tokens after which an answer is whole; None if that takes more than ``most``.
+    def way_out(self, matcher: LLMatcher, most: int = LONGEST, ways: int | None = None) -> list[int] | None:
+        """Few tokens after which an answer is whole; None if none of the ways that are tried takes at most ``most``.
 
-        It prefers what closes strings and brackets, and else takes turns, so that no pattern holds it for ever.
+        A way closes strings and brackets where it can, and else takes turns, so that no pattern holds it for ever; the
+        next way begins with another turn, and so with another tool, where there is a choice. So many ways are tried, by
+        default all.
         """
-        matcher, turn = matcher.deep_copy(), 0
+        found = (self._way(matcher.deep_copy(), most, turn) for turn in range(ways or len(self._closing)))
+        return next((way for way in found if way is not None), None)
+
+    def _way(self, matcher: LLMatcher, most: int, turn: int) -> list[int] | None:
         found: list[int] = []
-        while not matcher.is_accepting() or matcher.is_error():
+        while not matcher.is_accepting():
             tokens = matcher.compute_ff_tokens()
             if not tokens:
                 tokens, turn = [self._one(matcher, turn)], turn + 1
@@ -63,24 +68,29 @@ class Vocabulary:
         return 8 * byte + max(0, (mask[byte] & -mask[byte]).bit_length() - 1)
 
 
+def too_short(needed: int, most: int) -> GenerationError:
+    """The error where the shortest answer of a form takes more tokens than there may be."""
+    return GenerationError(f"an answer of that form needs {needed} tokens, max_tokens is {most}", "raise max_tokens")
+
+
 class Constraint:
     """Follows one answer. Use it on one thread at a time.
 
     Args:
         matcher: of its own, at the grammar's beginning.
         most: tokens of the answer.
+        growth: tokens by which what is left to say may grow with one token: of the longest call, with all that is
+            optional.
 
     Raises:
-        GenerationError: the shortest answer of that form is longer.
+        GenerationError: no answer of that form is so short.
     """
 
-    def __init__(self, matcher: LLMatcher, vocabulary: Vocabulary, most: int) -> None:
-        self._matcher, self._vocabulary = matcher, vocabulary
-        shortest = self._must(vocabulary.way_out(matcher))
-        if len(shortest) > most:
-            raise GenerationError(
-                f"an answer of that form needs {len(shortest)} tokens, max_tokens is {most}", "raise max_tokens"
-            )
+    def __init__(self, matcher: LLMatcher, vocabulary: Vocabulary, most: int, growth: int = 0) -> None:
+        self._matcher, self._vocabulary, self._growth = matcher, vocabulary, growth
+        shortest = vocabulary.way_out(matcher, most)
+        if shortest is None:
+            raise too_short(len(vocabulary.way_out(matcher) or ()), most)
         self._needed = len(shortest)  # when it was looked at last
         self._rest: list[int] = []  # what is left of the way out, once there is no time for anything else
         self._since = 0
@@ -120,14 +130,14 @@ class Constraint:
 
     def _is_time_to_look(self, left: int) -> bool:
         self._since += 1
-        return left <= 2 * self._needed + MARGIN or self._since % LOOK == 0
+        return left <= self._needed + 2 * self._growth + MARGIN or self._since % LOOK == 0
 
     def _can_end_after(self, token: int, left: int) -> bool:
         if token in self._vocabulary.ends:
             return True
         after = self._matcher.deep_copy()
         after.consume_token(token)
-        path = self._vocabulary.way_out(after, left)
+        path = self._vocabulary.way_out(after, left, ways=1)
         if path is not None:
             self._needed = len(path)
         return path is not None

@@ -237,10 +237,7 @@ class Engine:
 
     def _retire(self) -> None:
         for row in self._batch.retire():
-            try:
-                row.end("cancelled")
-            except Exception as error:
-                row.fail(_failure(error))
+            row.end("cancelled")
 
 
 def _failure(cause: Exception) -> GenerationError:

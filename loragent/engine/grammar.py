@@ -21,12 +21,12 @@ _FORM = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": F
 _FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"}
 
 
-def grammar_of(request: GenerationRequest) -> str | None:
-    """The grammar of an answer; None if anything goes."""
+def grammar_of(request: GenerationRequest, tools: tuple[ToolSchema, ...]) -> str | None:
+    """The grammar of an answer that may call some of a request's tools; None if anything goes."""
     output = None if request.output is None else schema_of(request.output)
-    if not request.callable and output is None:
+    if not request.tools and output is None:
         return None
-    return lark(request.callable, output, must_call=request.must_call, parallel=request.parallel_calls)
+    return lark(tools, output, must_call=request.must_call, parallel=request.parallel_calls)
 
 
 def schema_of(output: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:
@@ -45,12 +45,13 @@ def lark(
     if output is not None and not must_call:
         answers = [a.replace("head", "OPEN", 1) for a in answers]
     lines = ["%llguidance {}", f"start: {' | '.join(answers)}"]
+    if not must_call and output is None:
+        lines.append(f"WORDS: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/")
     if tools:
         lines += [
             f"call: ({' | '.join(f'tool_{i}' for i in range(len(tools)))}) {json.dumps(END_OF_CALL)}",
             f"OPEN: {json.dumps(CALL)}",
             f"head[lazy]: /(.|\\n)*{CALL}/",
-            f"WORDS: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/",
         ]
         lines += [
             f'tool_{i}: {json.dumps(opening(tool))} {_json(tool.parameters)} "}}"' for i, tool in enumerate(tools)
@@ -81,6 +82,17 @@ def _json(schema: Mapping[str, Any]) -> str:
     return f"%json {json.dumps({**strict(schema), 'x-guidance': _FORM}, ensure_ascii=False)}"
 
 
+def with_all(schema: Any) -> Any:
+    """The schema with nothing optional: what an answer may grow to when it begins all that it may."""
+    if isinstance(schema, list):
+        return [with_all(item) for item in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    properties = {name: with_all(inner) for name, inner in schema.get("properties", {}).items()}
+    found = {key: with_all(value) if key in ("items", "anyOf", "oneOf") else value for key, value in schema.items()}
+    return {**found, "properties": properties, "required": list(properties)} if properties else found
+
+
 def strict(schema: Any, *, closed: bool = True) -> Any:
     """What a model may write of what a schema allows: no properties but the named ones, unless the schema says
     otherwise; no numbers without bounds; formats that the grammar doesn't know are remarks (as JSON Schema has it).
@@ -90,14 +102,14 @@ def strict(schema: Any, *, closed: bool = True) -> Any:
     if not isinstance(schema, Mapping):
         return schema
     found = {key: _strict_part(key, value) for key, value in schema.items() if not _is_remark(key, value)}
-    if closed and "properties" in found:
+    if closed and "properties" in found and not {"allOf", "$ref"} & set(found):
         found.setdefault("additionalProperties", False)
     low, high = _BOUNDS.get(str(found.get("type")), (None, None))
     if low is not None and "enum" not in found and "const" not in found:
         if not {"minimum", "exclusiveMinimum"} & set(found):
-            found["minimum"] = low
+            found["minimum"] = min(low, found.get("maximum") or low)
         if not {"maximum", "exclusiveMaximum"} & set(found):
-            found["maximum"] = high
+            found["maximum"] = max(high or 0, found.get("minimum") or 0)
     return found
 
 

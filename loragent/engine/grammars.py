@@ -9,9 +9,9 @@ import llguidance.hf
 from llguidance import LLMatcher
 
 from ..core import GenerationRequest, ToolRefused, ToolSchema
-from ..model import CALL, LoadedModel
-from .constraint import Constraint, Vocabulary
-from .grammar import grammar_of, lark, opening
+from ..model import LoadedModel
+from .constraint import Constraint, Vocabulary, too_short
+from .grammar import grammar_of, lark, with_all
 
 KEPT = 256
 
@@ -28,6 +28,7 @@ class Grammars:
         self._lock = threading.Lock()
         self._vocabulary: Vocabulary | None = None
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
     def constraint(self, request: GenerationRequest) -> Constraint | None:
         """What keeps an answer to the form that a request asks for; None if it asks for none.
@@ -36,36 +37,53 @@ class Grammars:
             ToolRefused: a schema can't be held by a grammar, or nothing is valid against it.
             GenerationError: ``max_tokens`` is too low for the shortest answer of that form.
         """
-        grammar = grammar_of(request)
-        if grammar is None:
-            return None
         with self._lock:
+            lengths = {tool.name: self._lengths(tool) for tool in request.callable}
+            tools = tuple(tool for tool in request.callable if lengths[tool.name][0] <= request.max_tokens)
+            if request.must_call and not tools:
+                raise too_short(min(shortest for shortest, _ in lengths.values()), request.max_tokens)
+            grammar = grammar_of(request, tools)
+            if grammar is None:
+                return None
+            matcher = self._compiled(grammar).deep_copy()
+        return Constraint(
+            matcher, self._words(), request.max_tokens, max((lengths[t.name][1] for t in tools), default=0)
+        )
+
+    def _compiled(self, grammar: str) -> LLMatcher:
+        start = self._kept.get(grammar)
+        if start is None:
+            start = LLMatcher(self._words().tokens, grammar, log_level=0)
+            if start.is_error():
+                raise ToolRefused("of the request, or its output", *_why(start))
+            self._kept[grammar] = start
+        self._kept.move_to_end(grammar)
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return start
+
+    def _lengths(self, tool: ToolSchema) -> tuple[int, int]:
+        """Tokens of a tool's shortest call, without and with all that is optional."""
+        known = self._known.get(tool.digest)
+        if known is None:
             words = self._words()
-            start = self._kept.get(grammar)
-            if start is None:
-                start = self._kept[grammar] = self._compile(grammar, request)
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            self._kept.move_to_end(grammar)
-        return Constraint(start.deep_copy(), words, request.max_tokens)
+            shortest = self._shortest(tool)
+            if shortest is None:
+                raise ToolRefused(tool.name, "no call is valid against its schema", "see what its parameters require")
+            wide = tool.model_copy(update={"parameters": with_all(tool.parameters)})
+            full = LLMatcher(words.tokens, _alone(wide), log_level=0)
+            longest = None if full.is_error() else words.way_out(full)
+            known = self._known[tool.digest] = len(shortest), len(longest or shortest)
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+        return known
 
-    def _compile(self, grammar: str, request: GenerationRequest) -> LLMatcher:
-        for tool in request.callable:  # one by one first, so that an error names the tool
-            self._check(tool)
-        matcher = LLMatcher(self._words().tokens, grammar, log_level=0)
-        if matcher.is_error():
-            what = "the output" if request.output is not None else ", ".join(t.name for t in request.callable)
-            raise ToolRefused(what, *_why(matcher))
-        return matcher
-
-    def _check(self, tool: ToolSchema) -> None:
+    def _shortest(self, tool: ToolSchema) -> list[int] | None:
         words = self._words()
-        matcher = LLMatcher(words.tokens, lark((tool,), must_call=True, parallel=False), log_level=0)
+        matcher = LLMatcher(words.tokens, _alone(tool), log_level=0)
         if matcher.is_error():
             raise ToolRefused(tool.name, *_why(matcher))
-        begun = words.tokens.tokenize_str(CALL + opening(tool))
-        if not matcher.consume_tokens(begun) or words.way_out(matcher) is None:
-            raise ToolRefused(tool.name, "no call is valid against its schema", "see what its parameters require")
+        return words.way_out(matcher)
 
     def _words(self) -> Vocabulary:
         if self._vocabulary is None:
@@ -74,6 +92,10 @@ class Grammars:
                 llguidance.hf.from_tokenizer(template.tokenizer, size, sorted(template.end_ids)), size
             )
         return self._vocabulary
+
+
+def _alone(tool: ToolSchema) -> str:
+    return lark((tool,), must_call=True, parallel=False)
 
 
 def _why(matcher: LLMatcher) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..core import ContextOverflow, GenerationRequest, Limits, Mounted, ToolSchema, Use
 from ..model import LoadedModel
@@ -12,7 +12,7 @@ from ..plugin import Plugin
 from .grammars import Grammars
 from .lora import Mount
 from .runner import Runner
-from .sequence import Sequence
+from .sequence import Sequence as Row
 from .slots import Slots
 
 
@@ -33,7 +33,7 @@ class Intake:
         self._pinned: dict[str, list[Plugin]] = {}
         self._lock = threading.Lock()
 
-    def prepare(self, request: GenerationRequest) -> Sequence:
+    def prepare(self, request: GenerationRequest) -> Row:
         """Tokenise a request, bring its plugins into memory, and compile its grammar.
 
         Raises:
@@ -42,14 +42,18 @@ class Intake:
             ToolRefused: a tool's schema can't be kept to.
         """
         asked = time.perf_counter()
-        template, told = self._loaded.template, self.told(request)
+        plugins = [self._resolve(use.plugin) for use in request.stack]
+        template, told = self._loaded.template, _told(request, plugins)
         prompt = template.prompt_ids(request.messages, told)
         needed, limit = len(prompt) + request.max_tokens, self._loaded.context_length
         if needed > limit:
             raise ContextOverflow(needed, limit)
         constraint = self._grammars.constraint(request)
-        entries = [self.mount(use, template.tokens_before(request.messages, use.after, told)) for use in request.stack]
-        return Sequence(
+        entries = [
+            self._mounted(use, plugin, template.tokens_before(request.messages, use.after, told))
+            for use, plugin in zip(request.stack, plugins, strict=True)
+        ]
+        return Row(
             request,
             prompt,
             tuple(mount for mount, _ in entries),
@@ -63,15 +67,14 @@ class Intake:
 
     def told(self, request: GenerationRequest) -> tuple[ToolSchema, ...]:
         """The tools whose schemas the prompt needs: those that may be called and that no plugin of the stack knows."""
-        if not request.callable:
-            return ()
-        plugins = [self._resolve(use.plugin) for use in request.stack]
-        known = {(name, digest) for plugin in plugins for name, digest in plugin.manifest.tools.items()}
-        return tuple(tool for tool in request.callable if (tool.name, tool.digest) not in known)
+        return _told(request, [self._resolve(use.plugin) for use in request.stack]) if request.callable else ()
 
-    def mount(self, use: Use, start: int = 0) -> tuple[Mount, Mounted]:
-        """A plugin in memory, and what a reply says of it; it applies from the token ``start`` on."""
-        plugin = self._resolve(use.plugin)
+    def mount(self, use: Use) -> tuple[Mount, Mounted]:
+        """A plugin in memory, and what a reply says of it."""
+        return self._mounted(use, self._resolve(use.plugin), 0)
+
+    def _mounted(self, use: Use, plugin: Plugin, start: int) -> tuple[Mount, Mounted]:
+        """It applies from the token ``start`` on."""
         mounted = Mounted(plugin.name, plugin.version, use.scale, plugin.manifest.sha256)
         return Mount(plugin.key, self._slots.get(plugin), use.scale, start), mounted
 
@@ -89,3 +92,8 @@ class Intake:
             plugin = plugins.pop() if plugins else None
         if plugin is not None:
             self._slots.unpin(plugin)
+
+
+def _told(request: GenerationRequest, plugins: Sequence[Plugin]) -> tuple[ToolSchema, ...]:
+    known = {(name, digest) for plugin in plugins for name, digest in plugin.manifest.tools.items()}
+    return tuple(tool for tool in request.callable if (tool.name, tool.digest) not in known)

@@ -43,7 +43,8 @@ def sample_among(logits: Tensor, settings: Sampling, allowed: Tensor) -> int | N
     """Pick one of the tokens that a mask allows; None if all of them are banned.
 
     A row that draws has drawn without the mask before; to draw again where that was refused gives each token the
-    probability that it has among the allowed ones.
+    probability that it has among the allowed ones. (With ``top_p`` below 1 those of the nucleus keep theirs, and the
+    share of the refused goes to the nucleus of the allowed.)
 
     Args:
         logits: [vocabulary], as :func:`sample` left them; changed in place.

@@ -133,7 +133,7 @@ class Sequence:
         self._first_token = self._first_token or time.perf_counter()
         self.ids.append(token)
         self._text = self._template.decode(self.ids[self.prompt_tokens :])
-        cut = min((at for s in self.request.stop if (at := self._text.find(s)) >= 0), default=-1)
+        cut = min((at for s in self.request.stop if (at := self._words().find(s)) >= 0), default=-1)
         if cut >= 0:
             self._text = self._text[:cut]
         if token in self._template.end_ids or cut >= 0 or (self._constraint is not None and self._constraint.whole):
@@ -141,6 +141,12 @@ class Sequence:
         elif len(self.ids) - self.prompt_tokens >= self.request.max_tokens:
             self.finish = "length"
         self._show()
+
+    def _words(self) -> str:
+        """Where stop strings count: not in a call or a typed result, which have to be whole."""
+        if self._constraint is None:
+            return self._text
+        return "" if self.request.output is not None else self._text.split(CALL, 1)[0]
 
     def check_time(self) -> None:
         """Give up once the row's time is over."""
@@ -151,7 +157,12 @@ class Sequence:
     def end(self, reason: str = "") -> None:
         """Hand over the reply."""
         self.finish = self.finish or reason
-        self._settle(lambda: self._future.set_result(self._reply()))
+        try:
+            reply = self._reply()
+        except Exception as error:  # a typed result that its model refuses, say
+            self.fail(error)
+        else:
+            self._settle(lambda: self._future.set_result(reply))
 
     def fail(self, error: BaseException) -> None:
         """Hand over an error instead."""
@@ -204,7 +215,7 @@ class Sequence:
             total_ms=(now - self._submitted) * 1e3,
         )
         answer = tuple(self.ids[self.prompt_tokens :])
-        data = None if calls else self.request.read(text)
+        data = None if calls or self.finish == "cancelled" else self.request.read(text)
         return Reply(
             text, self.mounted, usage, calls, self.finish, raw=self._text, data=data, told=self._told, token_ids=answer
         )

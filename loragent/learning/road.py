@@ -25,7 +25,8 @@ class Report:
 
     Attributes:
         plugin: the version in use after the run; None if there is none.
-        before, after: scores on the held-out dialogues without and with the new plugin, no prompt in either.
+        before, after: scores on the held-out dialogues without and with the new plugin, no prompt in either but what
+            tells of tools that are not learnt.
         samples: questions with the reference, the base's and the plugin's answer.
         published: whether the gate let the new plugin through.
         reasons: why not.

@@ -33,7 +33,7 @@ def tool_text(tool: ToolSchema) -> str:
     lines = [f"{tool.name}: {_line(tool.description)}" if tool.description else tool.name]
     for name, schema in properties.items():
         optional = "" if name in tool.required else ", optional"
-        about = _line(str(schema.get("description", "")))
+        about = _line(str(schema.get("description", "")) if isinstance(schema, Mapping) else "")
         lines.append(f"- {name} ({_type(schema, definitions)}{optional})" + (f": {about}" if about else ""))
     return "\n".join(lines)
 

@@ -55,10 +55,14 @@ def read_catalogue(path: Path) -> list[Entry]:
             )
         except (ValueError, KeyError, TypeError, ToolRefused) as error:
             raise DataError(path, f"is no entry ({error})", "see loragent.tool.catalogue", line) from error
+        if not entry.requests:
+            raise DataError(path, f"{entry.tool.name} has no requests", "write some", line)
         for say, arguments in entry.requests:
             if not is_call_of(entry.tool, _call(entry.tool, arguments)):
                 raise DataError(path, f"{say!r}: {arguments} are no arguments of {entry.tool.name}", "mend them", line)
         entries.append(entry)
+    if not entries:
+        raise DataError(path, "holds no tools", "see loragent.tool.catalogue")
     return entries
 
 
@@ -95,8 +99,8 @@ def and_without(rows: Iterable[Example], seed: int = 13) -> list[Example]:
         called = {call.name for message in row.messages for call in message.tool_calls}
         left = [tool for tool in row.tools if tool.name not in called]
         if called and left and draw.random() < WITHOUT:
-            question = next(i for i, m in enumerate(row.messages) if m.role == "assistant")
-            messages = (*row.messages[:question], Message(role="assistant", content=NO_TOOL))
+            asked = next(i for i, m in enumerate(row.messages) if m.tool_calls)
+            messages = (*row.messages[:asked], Message(role="assistant", content=NO_TOOL))
             raw = {**row.raw, "tools": [tool.to_wire() for tool in left]}
             found.append(replace(row, messages=messages, raw=raw))
     return found

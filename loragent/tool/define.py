@@ -10,7 +10,7 @@ from typing import Any, overload
 
 from langchain_core.tools import BaseTool, StructuredTool
 
-from ..core import ToolRefused
+from ..core import ToolRefused, ToolSchema
 
 _KEY = "loragent"  # in a tool's metadata
 
@@ -70,8 +70,9 @@ def tool(
     if item is None:
         return lambda function: tool(function, name=name, description=description, **settings)
     made = item if isinstance(item, BaseTool) else _from_function(item, name, description)
-    chosen = {_KEY: ToolSettings(**settings)}
-    return made.model_copy(update={"metadata": {**(made.metadata or {}), **chosen}})
+    renamed = {key: value for key, value in (("name", name), ("description", description)) if value}
+    metadata = {**(made.metadata or {}), _KEY: ToolSettings(**settings)}
+    return made.model_copy(update={**renamed, "metadata": metadata})
 
 
 def settings_of(made: BaseTool) -> ToolSettings:
@@ -92,6 +93,7 @@ def _from_function(function: Callable[..., Any], name: str | None, description: 
             description,
             parse_docstring=description is None,
         )
+        ToolSchema.of(made)  # raises for types that have no schema
     except Exception as error:  # pydantic's own, of a type that it can't describe, say
         raise ToolRefused(called, str(error).partition("\n")[0], "use types that pydantic knows") from error
     return made
@@ -104,6 +106,8 @@ def _check(function: Callable[..., Any], called: str, description: str | None) -
         types = typing.get_type_hints(function)
     except NameError as error:
         raise ToolRefused(called, f"a type is not known: {error}", "import it where the tool is defined") from error
+    except TypeError as error:
+        raise ToolRefused(called, "is no function", "write a function with `def`") from error
     for argument in inspect.signature(function).parameters.values():
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD, argument.POSITIONAL_ONLY):
             raise ToolRefused(called, f"{argument} has no name of its own", "name each argument")

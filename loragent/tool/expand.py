@@ -85,7 +85,7 @@ def _template(path: Path, line: int, text: str) -> Template:
     try:
         raw = json.loads(text)
         if "messages" in raw:
-            return Template(line, (tuple(raw["messages"]),), raw)
+            return Template(line, (_plain(raw["messages"]),), raw)
         says = [raw["say"]] if isinstance(raw["say"], str) else list(raw["say"])
         calls = raw.get("call", [])
         answer = {"role": "assistant", "content": raw.get("reply", ""), "tool_calls": calls}
@@ -93,9 +93,14 @@ def _template(path: Path, line: int, text: str) -> Template:
             answer["tool_calls"] = [calls]
         if not (answer["content"] or answer["tool_calls"]):
             raise KeyError("call or reply")
-        return Template(line, tuple(({"role": "user", "content": say}, answer) for say in says), raw)
+        return Template(line, tuple(_plain([{"role": "user", "content": say}, answer]) for say in says), raw)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(path, f"is no example ({error})", 'write "say" and "call" or "reply"', line) from error
+
+
+def _plain(messages: Any) -> tuple[Mapping[str, Any], ...]:
+    """One form of message, whichever they were written in."""
+    return tuple(message.to_wire() for message in as_messages(messages))
 
 
 def _filled(

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,7 +23,11 @@ class MCPTools(Sequence[BaseTool]):
 
     def __init__(self, connection: _Connection, settings: Mapping[str, Any]) -> None:
         self._connection = connection
-        self._tools = [tool(_as_langchain(found, connection), **settings) for found in connection.tools()]
+        try:
+            self._tools = [tool(_as_langchain(found, connection), **settings) for found in connection.tools()]
+        except BaseException:
+            connection.close()
+            raise
 
     def __getitem__(self, index: Any) -> Any:
         return self._tools[index]
@@ -65,87 +69,133 @@ def mcp_tools(
 
 
 class _Connection:
-    """A client in a loop of its own, on a thread that lives as long as the connection."""
+    """A server, and the link to it while there is one."""
 
     def __init__(self, server: Any, env: Mapping[str, str], timeout: float) -> None:
         self._server, self._env, self._timeout = server, env, timeout
         self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._client: Any = None
-        self._done: asyncio.Event | None = None
-        self._open()
+        self._link: _Link | None = None
+        self._linked()
 
     def tools(self) -> list[Any]:
-        """All that the server lists, page by page."""
+        """All that the server lists, page by page.
+
+        Raises:
+            ToolError: it lists none.
+        """
+        link = self._linked()
 
         async def pages() -> list[Any]:
             found, cursor = [], None
             while True:
-                page = await self._client.list_tools(cursor=cursor)
+                page = await link.client.list_tools(cursor=cursor)
                 found += page.tools
                 cursor = page.next_cursor
                 if not cursor:
                     return found
 
-        return self._wait(pages())  # type: ignore[no-any-return]
+        try:
+            return link.run(pages(), self._timeout)  # type: ignore[no-any-return]
+        except Exception as error:
+            self.close()
+            raise ToolError(f"the MCP server {self._server} lists no tools ({error!r})", "see what it says") from error
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         """A tool's result.
 
         Raises:
+            ToolException: the server refuses the call.
             ToolError: the server is gone.
         """
-        with self._lock:
-            if self._client is None:
-                self._open()
+        link = self._linked()
         try:
-            return self._wait(self._client.call_tool(name, dict(arguments)), timed=False)
-        except ToolException:
-            raise
+            return link.run(link.client.call_tool(name, dict(arguments)))
         except Exception as error:
-            self.close()
-            raise ToolError(
-                f"the MCP server {self._server} did not answer ({error})", "it is asked anew next time"
-            ) from error
+            if link.alive and not link.lost(error):
+                raise ToolException(str(error)) from error
+            with self._lock:
+                self._link = None if self._link is link else self._link
+            link.close()
+            what = f"the MCP server {self._server} did not answer ({error!r})"
+            raise ToolError(what, "it is asked anew next time") from error
 
     def close(self) -> None:
         """End the connection, if there is one."""
-        loop, done, self._client = self._loop, self._done, None
-        if loop is not None and done is not None:
-            with contextlib.suppress(RuntimeError):  # its loop has ended
-                loop.call_soon_threadsafe(done.set)
+        with self._lock:
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
-    def _open(self) -> None:
+    def _linked(self) -> _Link:
+        with self._lock:
+            if self._link is None or not self._link.alive:
+                link = _Link()
+                try:
+                    link.open(lambda: _client(self._server, self._env), self._timeout)
+                except Exception as error:
+                    link.close()
+                    what = f"the MCP server {self._server} can't be reached ({error!r})"
+                    raise ToolError(what, "see whether it starts") from error
+                self._link = link
+            return self._link
+
+
+class _Link:
+    """A client in a loop of its own, on a thread that lives as long as the link.
+
+    Attributes:
+        client: once it is open.
+    """
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._done: asyncio.Event | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether its loop runs."""
+        return self._loop is not None and self._loop.is_running()
+
+    @staticmethod
+    def lost(error: Exception) -> bool:
+        """Whether an error is that the server is gone, rather than what it says."""
+        import mcp
+
+        return not isinstance(error, mcp.MCPError) or "closed" in str(error).lower()
+
+    def open(self, client: Callable[[], Any], timeout: float) -> None:
+        """Connect, within so many seconds."""
         ready: Future[Any] = Future()
-        threading.Thread(target=lambda: self._serve(ready), name="loragent-mcp", daemon=True).start()
-        try:
-            self._client = ready.result(self._timeout)
-        except Exception as error:
-            self.close()
-            raise ToolError(
-                f"the MCP server {self._server} can't be reached ({error})", "see whether it starts"
-            ) from error
+        threading.Thread(target=lambda: self._serve(client, ready), name="loragent-mcp", daemon=True).start()
+        self.client = ready.result(timeout)
 
-    def _serve(self, ready: Future[Any]) -> None:
-        try:
-            asyncio.run(self._hold(ready))
-        except BaseException as error:
-            self._client = None
-            if not ready.done():
-                ready.set_exception(error)
-
-    async def _hold(self, ready: Future[Any]) -> None:
-        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
-        async with _client(self._server, self._env) as client:
-            ready.set_result(client)
-            await self._done.wait()
-
-    def _wait(self, work: Any, *, timed: bool = True) -> Any:
+    def run(self, work: Any, timeout: float | None = None) -> Any:
+        """What work in the loop gives, within so many seconds."""
         loop = self._loop
         if loop is None or not loop.is_running():
             work.close()
             raise ConnectionError("it is closed")
-        return asyncio.run_coroutine_threadsafe(work, loop).result(self._timeout if timed else None)
+        return asyncio.run_coroutine_threadsafe(work, loop).result(timeout)
+
+    def close(self) -> None:
+        """Disconnect; a server that was started for the link ends."""
+        if self._loop is not None and self._done is not None:
+            with contextlib.suppress(RuntimeError):  # its loop has ended
+                self._loop.call_soon_threadsafe(self._done.set)
+
+    def _serve(self, client: Callable[[], Any], ready: Future[Any]) -> None:
+        try:
+            asyncio.run(self._hold(client, ready))
+        except BaseException as error:
+            if not ready.done():
+                ready.set_exception(error)
+
+    async def _hold(self, client: Callable[[], Any], ready: Future[Any]) -> None:
+        self._loop, self._done = asyncio.get_running_loop(), asyncio.Event()
+        async with client() as connected:
+            ready.set_result(connected)
+            await self._done.wait()
 
 
 def _client(server: Any, env: Mapping[str, str]) -> Any:

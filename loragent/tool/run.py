@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
-from langchain_core.tools import BaseTool
+from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ValidationError
 
 from ..core import ToolCall, ToolRefused, ToolResult, ToolSchema, tool_schemas
@@ -54,7 +54,10 @@ class Toolbox:
 
     async def _result(self, call: ToolCall, *, apart: bool) -> ToolResult:
         began = time.perf_counter()
-        content, error, trace = await self._answer(call, apart)
+        try:
+            content, error, trace = await self._answer(call, apart)
+        except Exception as failed:  # whoever was to confirm it, say
+            content, error, trace = _failed(call.name, failed)
         return ToolResult(call, content, error, trace, time.perf_counter() - began)
 
     async def _answer(self, call: ToolCall, apart: bool) -> tuple[str, str, str]:
@@ -79,24 +82,38 @@ def _made(item: Any) -> BaseTool:
 async def _attempts(begin: Callable[[], Awaitable[Any]], name: str, settings: ToolSettings) -> tuple[str, str, str]:
     failed = ("", "", "")
     for _ in range(settings.retries + 1):
-        try:
-            return _readable(await asyncio.wait_for(begin(), settings.timeout), settings.max_output), "", ""
-        except TimeoutError:  # not tried again: the first attempt may still be at work
+        work = asyncio.ensure_future(begin())
+        done, _ = await asyncio.wait([work], timeout=settings.timeout)
+        if not done:  # not tried again: the first attempt may still be at work
+            work.cancel()
             return f"{name} gave no answer within {settings.timeout:g} s.", "timeout", ""
-        except Exception as error:
-            said = _cut(f"{name} failed: {str(error) or type(error).__name__}", settings.max_output)
-            failed = said, type(error).__name__, "".join(traceback.format_exception(error))
+        error = work.exception()
+        if error is None:
+            return _readable(work.result(), settings.max_output), "", ""
+        content, kind, trace = _failed(name, error)
+        failed = _cut(content, settings.max_output), kind, trace
     return failed
+
+
+def _failed(name: str, error: BaseException) -> tuple[str, str, str]:
+    said = f"{name} failed: {str(error) or type(error).__name__}"
+    return said, type(error).__name__, "".join(traceback.format_exception(error))
 
 
 def _begin(found: BaseTool, arguments: Mapping[str, Any], apart: bool) -> Awaitable[Any]:
     """A call on its way: in the loop that runs, or on a thread of its own, where it holds up nobody if it hangs."""
     given = dict(arguments)
-    if getattr(found, "coroutine", None) is None or getattr(found, "func", None) is not None:
+    if not _only_async(found):
         return asyncio.wrap_future(_started(lambda: found.invoke(given)))
     if apart:
         return asyncio.wrap_future(_started(lambda: asyncio.run(found.ainvoke(given))))
     return found.ainvoke(given)
+
+
+def _only_async(found: BaseTool) -> bool:
+    if isinstance(found, StructuredTool):
+        return found.coroutine is not None and found.func is None
+    return type(found)._arun is not BaseTool._arun
 
 
 def _refused_arguments(found: BaseTool, call: ToolCall) -> str:
@@ -142,6 +159,8 @@ def _started(job: Callable[[], Any]) -> Future[Any]:
     def work() -> None:
         try:
             found = job()
+        except StopIteration as error:  # which no future takes
+            settle(future.set_exception, RuntimeError(f"StopIteration {error}"))
         except BaseException as error:
             settle(future.set_exception, error)
         else:

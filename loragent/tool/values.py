@@ -106,16 +106,16 @@ def _from_schema(schema: Mapping[str, Any], bounds: Mapping[str, Any], draw: ran
     if "enum" in schema:
         found = draw.choice(schema["enum"])
         return str(found).replace("_", " "), found
-    kind = schema.get("type")
-    if kind == "integer" or (kind is None and "min" in bounds):
-        number = draw.randint(
-            int(bounds.get("min", bounds.get("minimum", 1))), int(bounds.get("max", bounds.get("maximum", 20)))
-        )
+    kind = schema.get("type", "integer" if "min" in bounds else None)
+    low = bounds.get("min", bounds.get("minimum", 1))
+    high = max(low, bounds.get("max", bounds.get("maximum", max(20, 2 * low))))
+    if kind == "integer":
+        number = draw.randint(int(low), int(high))
         in_words = 0 < number < len(_WORDS) and draw.random() < 0.5
         return _WORDS[number] if in_words else str(number), number
     if kind == "number":
-        amount = round(draw.uniform(bounds.get("minimum", 1), bounds.get("maximum", 500)), draw.choice([0, 1, 2]))
-        return f"{amount:g}", amount
+        amount = round(draw.uniform(low, high), draw.choice([0, 1, 2]))
+        return str(int(amount) if amount == int(amount) else amount), amount
     if schema.get("format") in KINDS:
         return KINDS[schema["format"]](draw)
     return None

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 
 import loragent as la
 from loragent.core import ToolSchema
+from loragent.engine import Sequence
 
 WEATHER = ToolSchema(
     name="weather",
@@ -191,3 +192,58 @@ def test_every_call_is_valid_against_its_schema(
     (call,) = reply.tool_calls
     assert call.name == name
     jsonschema.Draft202012Validator(tool.parameters).validate(call.arguments)
+
+
+LONG = ToolSchema(
+    name="a_long_one", parameters={"properties": {"text": {"type": "string", "minLength": 90}}, "required": ["text"]}
+)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_tool_whose_calls_are_too_long_is_not_called(base: la.Base, seed: int) -> None:
+    for choice in ("auto", "required"):
+        reply = ask(base, seed, tools=[LONG, CLOCK], tool_choice=choice, max_tokens=70)
+        assert {call.name for call in reply.tool_calls} <= {"clock"}
+    with pytest.raises(la.GenerationError, match=r"needs 1\d\d tokens, max_tokens is 70"):
+        ask(base, seed, tools=[LONG], tool_choice="required", max_tokens=70)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_an_optional_argument_is_not_begun_where_it_could_not_be_ended(base: la.Base, seed: int) -> None:
+    fields = {"a": {"type": "integer"}, "long": {"type": "string", "minLength": 150}}
+    tool = ToolSchema(name="tool", parameters={"properties": fields, "required": ["a"]})
+    (call,) = ask(base, seed, tools=[tool], tool_choice="tool", max_tokens=110, parallel_calls=False).tool_calls
+    assert "long" not in call.arguments
+
+
+def test_none_forbids_calls_even_to_a_plugin_that_wants_to(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = base.template.tokenizer("<tool_call>{", add_special_tokens=False)["input_ids"]
+    real = Sequence.kept_to_form
+
+    def eager(row: Sequence, token: int, among: Any) -> int:
+        return real(row, wanted[min(len(row.token_ids), len(wanted) - 1)], among)
+
+    monkeypatch.setattr(Sequence, "token_ids", property(lambda row: row.ids[row.prompt_tokens :]), raising=False)
+    monkeypatch.setattr(Sequence, "kept_to_form", eager)
+    reply = ask(base, tools=[CLOCK], tool_choice="none", max_tokens=40)
+    assert "<tool_call>" not in reply.raw
+    assert not reply.tool_calls
+
+
+def test_stop_strings_do_not_cut_calls_and_typed_results(base: la.Base) -> None:
+    for seed in range(4):
+        assert ask(base, seed, tools=[CLOCK], tool_choice="clock", stop=('"', "{")).tool_calls
+        assert ask(base, seed, output=Outer, stop=('"', "{"), max_tokens=130).data
+
+
+def test_typed_rows_that_are_given_up_end_and_hold_up_nobody(base: la.Base) -> None:
+    typed = la.GenerationRequest("hello", output=Outer, max_tokens=200, temperature=1.0, seed=1)
+    stream = base.stream(typed)
+    next(stream)
+    stream.close()  # a caller that leaves
+    with pytest.raises(la.GenerationTimeout):
+        base.generate([typed, typed.model_copy(update={"timeout": 0.01}), typed])
+    assert base.generate(la.GenerationRequest("hello", max_tokens=4))[0].usage.completion_tokens == 4
+    row = base._engine.submit(typed)
+    base.close()
+    assert row.result(10).finish == "cancelled"

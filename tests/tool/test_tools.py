@@ -234,3 +234,37 @@ def test_tools_that_users_have_already(tmp_path: Any) -> None:
     limited = la.tool(theirs, max_output=1)
     assert call(limited, a=41).content.startswith("4…")
     assert Toolbox([theirs]).run(la.ToolCall(name="dec")).content == "There is no tool dec. There are: inc."
+
+
+def test_what_raises_oddly_is_a_result_too() -> None:
+    @la.tool
+    def at_end() -> str:
+        "Looks for more."
+        return str(next(iter([])))
+
+    @la.tool
+    def late() -> str:
+        "Waits for somebody else."
+        raise TimeoutError("the bank is slow")
+
+    @la.tool(confirm=True)
+    def pay() -> str:
+        "Pay."
+        return "paid"
+
+    def nobody(_: la.ToolCall) -> bool:
+        raise EOFError
+
+    assert call(at_end).error == "RuntimeError"
+    assert call(late).content == "late failed: the bank is slow"
+    assert call(late).error == "TimeoutError"
+    assert call(pay, nobody).error == "EOFError"
+
+
+def test_a_tool_is_renamed_and_order_is_part_of_its_digest() -> None:
+    assert la.tool(book, name="reserve").name == "reserve"
+    fields = {"a": {"type": "string"}, "b": {"type": "string"}}
+    one = ToolSchema(name="t", parameters={"properties": fields, "required": ["a"]})
+    same = ToolSchema(name="t", parameters={"required": ["a"], "properties": fields})
+    other = ToolSchema(name="t", parameters={"properties": dict(reversed(fields.items())), "required": ["a"]})
+    assert one.digest == same.digest != other.digest

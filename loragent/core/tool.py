@@ -112,11 +112,17 @@ def tool_schemas(items: Sequence[Any]) -> tuple[ToolSchema, ...]:
 
 
 def ordered(messages: Sequence[Message], tools: Mapping[str, ToolSchema]) -> tuple[Message, ...]:
-    """Conversations whose calls name their arguments in the order of the tools' schemas, as answers have to."""
+    """Conversations whose calls keep to the tools' schemas in the order of what objects among their arguments hold, as
+    answers have to. The arguments themselves stay as they are.
+    """
 
     def sorted_call(call: ToolCall) -> ToolCall:
         tool = tools.get(call.name)
-        return call if tool is None else call.model_copy(update={"arguments": _sorted(call.arguments, tool.parameters)})
+        if tool is None:
+            return call
+        fields = tool.parameters.get("properties", {})
+        arguments = {name: _sorted(value, fields.get(name)) for name, value in call.arguments.items()}
+        return call.model_copy(update={"arguments": arguments})
 
     return tuple(
         m.model_copy(update={"tool_calls": tuple(map(sorted_call, m.tool_calls))}) if m.tool_calls else m

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from ..core import GenerationError
 
 LONGEST = 4096  # tokens that the shortest end of anything may have
 MARGIN = 64  # tokens beyond what was needed last: so close to the end, every token is looked at
+WAYS = 24  # that are tried at most
 LOOK = 16  # tokens: so often before that
 _CLOSING = ['"', "}", "]", "0", *string.digits[1:], *string.ascii_lowercase, *string.ascii_uppercase, *" -_:.,/@{[+TZ"]
 
@@ -31,26 +32,34 @@ class Vocabulary:
         self.ends = frozenset(tokens.eos_tokens)
         single = [tokens.greedy_tokenize(text) for text in _CLOSING]
         self._closing = [ids[0] for ids in single if len(ids) == 1]
+        self._letter, self._brace, self._bracket = (tokens.greedy_tokenize(text)[0] for text in "a}]")
 
     def allowed(self, matcher: LLMatcher) -> Tensor:
         """Which tokens may come next, [vocabulary], bool."""
         bits = np.unpackbits(np.frombuffer(matcher.compute_bitmask(), dtype=np.uint8), bitorder="little")
         return torch.from_numpy(bits[: self.size].astype(np.bool_))
 
-    def way_out(self, matcher: LLMatcher, most: int = LONGEST, ways: int | None = None) -> list[int] | None:
+    def way_out(
+        self, matcher: LLMatcher, most: int = LONGEST, ways: int | None = None, hints: Sequence[list[int]] = ()
+    ) -> list[int] | None:
         """Few tokens after which an answer is whole; None if none of the ways that are tried takes at most ``most``.
 
         A way closes strings and brackets where it can, and else takes turns, so that no pattern holds it for ever; the
         next way begins with another turn, and so with another tool, where there is a choice. So many ways are tried, by
         default all.
+
+        Args:
+            hints: beginnings of what is required, which are taken where they can be.
         """
-        found = (self._way(matcher.deep_copy(), most, turn) for turn in range(ways or len(self._closing)))
+        found = (self._way(matcher.deep_copy(), most, turn, hints) for turn in range(ways or WAYS))
         return next((way for way in found if way is not None), None)
 
-    def _way(self, matcher: LLMatcher, most: int, turn: int) -> list[int] | None:
+    def _way(self, matcher: LLMatcher, most: int, turn: int, hints: Sequence[list[int]]) -> list[int] | None:
         found: list[int] = []
         while not matcher.is_accepting():
             tokens = matcher.compute_ff_tokens()
+            if not tokens:
+                tokens = next((hint for hint in hints if matcher.validate_tokens(hint) == len(hint)), [])
             if not tokens:
                 tokens, turn = [self._one(matcher, turn)], turn + 1
             if len(found) + len(tokens) > most or matcher.try_consume_tokens(tokens) < len(tokens):
@@ -61,7 +70,10 @@ class Vocabulary:
     def _one(self, matcher: LLMatcher, turn: int) -> int:
         mask = matcher.compute_bitmask()  # no tensor: callers' threads come here too, where torch has no business
         at = turn % len(self._closing)
-        for token in (*self._closing[:3], *self._closing[at:], *self._closing[:at]):
+        order = (*self._closing[:3], *self._closing[at:], *self._closing[:at])
+        if not mask[self._letter >> 3] >> (self._letter & 7) & 1:  # not in a string, where they would be letters
+            order = (self._brace, self._bracket, *order)
+        for token in order:
             if mask[token >> 3] >> (token & 7) & 1:
                 return token
         byte = next((n for n, bits in enumerate(mask) if bits), 0)
@@ -81,16 +93,19 @@ class Constraint:
         most: tokens of the answer.
         growth: tokens by which what is left to say may grow with one token: of the longest call, with all that is
             optional.
+        hints: see :meth:`Vocabulary.way_out`.
 
     Raises:
         GenerationError: no answer of that form is so short.
     """
 
-    def __init__(self, matcher: LLMatcher, vocabulary: Vocabulary, most: int, growth: int = 0) -> None:
-        self._matcher, self._vocabulary, self._growth = matcher, vocabulary, growth
-        shortest = vocabulary.way_out(matcher, most)
+    def __init__(
+        self, matcher: LLMatcher, vocabulary: Vocabulary, most: int, growth: int = 0, hints: Sequence[list[int]] = ()
+    ) -> None:
+        self._matcher, self._vocabulary, self._growth, self._hints = matcher, vocabulary, growth, hints
+        shortest = vocabulary.way_out(matcher, most, hints=hints)
         if shortest is None:
-            raise too_short(len(vocabulary.way_out(matcher) or ()), most)
+            raise too_short(len(vocabulary.way_out(matcher, hints=hints) or ()), most)
         self._needed = len(shortest)  # when it was looked at last
         self._rest: list[int] = []  # what is left of the way out, once there is no time for anything else
         self._since = 0
@@ -120,7 +135,7 @@ class Constraint:
             if self._matcher.is_accepting():
                 token = min(self._vocabulary.ends)
             else:
-                token, *self._rest = self._must(self._vocabulary.way_out(self._matcher, left + 1))
+                token, *self._rest = self._must(self._vocabulary.way_out(self._matcher, left + 1, hints=self._hints))
         return self._take(token)
 
     def _take(self, token: int) -> int:
@@ -137,7 +152,7 @@ class Constraint:
             return True
         after = self._matcher.deep_copy()
         after.consume_token(token)
-        path = self._vocabulary.way_out(after, left, ways=1)
+        path = self._vocabulary.way_out(after, left, 1, self._hints)
         if path is not None:
             self._needed = len(path)
         return path is not None

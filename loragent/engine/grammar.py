@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
@@ -14,6 +15,8 @@ from ..core import GenerationRequest, ToolCall, ToolSchema
 from ..model import CALL, END_OF_CALL
 
 MOST_CALLS = 8  # of one answer
+MOST_IN_ANY_ORDER = 5  # required arguments
+_PLAIN = {"type", "properties", "required", "additionalProperties", "$defs", "definitions", "description", "$schema"}
 # Digits without an end are no number that anybody's float or database holds.
 _BOUNDS = {"integer": (-(2**53), 2**53), "number": (-1e15, 1e15)}
 # As `ToolCall.to_json` writes it, so that the grammar allows exactly what plugins are trained on.
@@ -53,17 +56,18 @@ def lark(
             f"OPEN: {json.dumps(CALL)}",
             f"head[lazy]: /(.|\\n)*{CALL}/",
         ]
-        lines += [
-            f'tool_{i}: {json.dumps(opening(tool))} {_json(tool.parameters)} "}}"' for i, tool in enumerate(tools)
-        ]
+        for i, tool in enumerate(tools):
+            lines.append(f'tool_{i}: {json.dumps(opening(tool))} arguments_{i} "}}"')
+            lines += _arguments(f"arguments_{i}", tool.parameters)
     if output is not None:
         lines.append(f"output: {_json(output)}")
     return "\n".join(lines)
 
 
 def is_call_of(tool: ToolSchema, call: ToolCall) -> bool:
-    """Whether an answer could hold a call: its arguments are valid, and in the schema's order."""
-    matcher = LLMatcher(_bytes(), f"%llguidance {{}}\nstart: {_json(tool.parameters)}", log_level=0)
+    """Whether an answer could hold a call: its arguments are valid, and objects in them in their schema's order."""
+    rules = "\n".join(["%llguidance {}", "start: arguments", *_arguments("arguments", tool.parameters)])
+    matcher = LLMatcher(_bytes(), rules, log_level=0)
     written = json.dumps(call.arguments, ensure_ascii=False).encode()
     return call.name == tool.name and bool(matcher.consume_tokens(list(written))) and bool(matcher.is_accepting())
 
@@ -76,6 +80,44 @@ def _bytes() -> LLTokenizer:
 def opening(tool: ToolSchema) -> str:
     """What every call of a tool begins with, behind the tag."""
     return f'{{"name": {json.dumps(tool.name, ensure_ascii=False)}, "arguments": '
+
+
+def _arguments(rule: str, parameters: Mapping[str, Any]) -> list[str]:
+    """Rules of a call's arguments, in any order: what is said first is copied first (docs/adr/0011).
+
+    ``{rule}_rest_S`` is the rest of the object while the arguments S are missing; there are 2^|S| of them, so where
+    many are required the schema's own order is kept to. An optional one may come twice: JSON's readers take the last.
+    """
+    schema = strict(parameters)
+    fields: Mapping[str, Any] = schema.get("properties", {})
+    required = [name for name in fields if name in schema.get("required", ())]
+    plain = schema.get("additionalProperties") is False and set(schema) <= _PLAIN
+    if not plain or len(required) > MOST_IN_ANY_ORDER or set(schema.get("required", ())) - set(fields):
+        return [f"{rule}: {_json(parameters)}"]
+    shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
+    lines = [
+        f"{rule}_{n}_pair: {json.dumps(json.dumps(name, ensure_ascii=False) + ': ')} {_json({**inner, **shared})}"
+        for n, (name, inner) in enumerate(fields.items())
+        if isinstance(inner, Mapping)
+    ]
+    if len(lines) < len(fields):  # a field of which nothing is said
+        return [f"{rule}: {_json(parameters)}"]
+    numbers = {name: n for n, name in enumerate(fields)}
+
+    def rest(missing: tuple[str, ...], between: str) -> str:
+        ways = [] if missing else ['"}"']
+        for name, n in numbers.items():
+            if name in missing or name not in required:
+                left = "".join(f"_{numbers[other]}" for other in missing if other != name)
+                ways.append(f"{between}{rule}_{n}_pair {rule}_rest{left}")
+        return " | ".join(ways)
+
+    lines.append(f'{rule}: "{{" ({rest(tuple(required), "")})')
+    for count in range(len(required) + 1):
+        for missing in combinations(required, count):
+            name = f"{rule}_rest" + "".join(f"_{numbers[other]}" for other in missing)
+            lines.append(f"{name}: {rest(missing, json.dumps(', ') + ' ')}")
+    return lines
 
 
 def _json(schema: Mapping[str, Any]) -> str:

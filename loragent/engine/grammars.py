@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 
@@ -46,9 +47,14 @@ class Grammars:
             if grammar is None:
                 return None
             matcher = self._compiled(grammar).deep_copy()
-        return Constraint(
-            matcher, self._words(), request.max_tokens, max((lengths[t.name][1] for t in tools), default=0)
-        )
+        growth = max((lengths[tool.name][1] for tool in tools), default=0)
+        hints = [hint for tool in tools for hint in self._hints(tool)]
+        return Constraint(matcher, self._words(), request.max_tokens, growth, hints)
+
+    def _hints(self, tool: ToolSchema) -> list[list[int]]:
+        """Beginnings of what a call of a tool requires, whether or not its quote stands there already."""
+        names = [json.dumps(name, ensure_ascii=False) + ": " for name in tool.required]
+        return [self._words().tokens.tokenize_str(text[cut:]) for text in names for cut in (0, 1)]
 
     def _compiled(self, grammar: str) -> LLMatcher:
         start = self._kept.get(grammar)
@@ -72,7 +78,7 @@ class Grammars:
                 raise ToolRefused(tool.name, "no call is valid against its schema", "see what its parameters require")
             wide = tool.model_copy(update={"parameters": with_all(tool.parameters)})
             full = LLMatcher(words.tokens, _alone(wide), log_level=0)
-            longest = None if full.is_error() else words.way_out(full)
+            longest = None if full.is_error() else words.way_out(full, ways=1, hints=self._hints(wide))
             known = self._known[tool.digest] = len(shortest), len(longest or shortest)
             while len(self._known) > KEPT:
                 self._known.popitem(last=False)
@@ -83,7 +89,7 @@ class Grammars:
         matcher = LLMatcher(words.tokens, _alone(tool), log_level=0)
         if matcher.is_error():
             raise ToolRefused(tool.name, *_why(matcher))
-        return words.way_out(matcher)
+        return words.way_out(matcher, hints=self._hints(tool))
 
     def _words(self) -> Vocabulary:
         if self._vocabulary is None:

@@ -132,7 +132,7 @@ def _checked(messages: tuple[Message, ...]) -> tuple[Message, ...]:
 
 
 def _with_tools(example: Example) -> Example:
-    """The row with its arguments in the order that its tools' schemas have, in which they are asked for."""
+    """The row with its calls in the order in which they are asked for; see :func:`loragent.core.ordered`."""
     try:
         schemas = {tool.name: tool for tool in example.tools}
     except (ToolRefused, TypeError) as error:

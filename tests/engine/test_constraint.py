@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, field_validator
 
 import loragent as la
 from loragent.core import ToolSchema
-from loragent.engine import Sequence
+from loragent.engine import Sequence, is_call_of
 
 WEATHER = ToolSchema(
     name="weather",
@@ -131,7 +131,7 @@ def test_what_the_model_behind_a_form_refuses_is_an_error_that_says_so(base: la.
     ("parameters", "why"),
     [
         ({"properties": {"a": {"type": "array", "uniqueItems": True}}}, "uniqueItems"),
-        ({"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}, "required": ["a"]}, "'a'"),
+        ({"properties": {"a": {"type": "integer", "minimum": 5, "maximum": 3}}, "required": ["a"]}, "minimum"),
         ({"properties": {"a": {"type": "kangaroo"}}}, "kangaroo"),
         ({"properties": {}, "required": ["b"]}, "'b'"),
     ],
@@ -141,6 +141,26 @@ def test_a_schema_that_no_grammar_holds_is_refused_by_name(base: la.Base, parame
     with pytest.raises(la.ToolRefused, match=f"tool bad: .*{why}") as caught:
         ask(base, tools=[WEATHER, bad])
     assert caught.value.tool == "bad"
+
+
+def test_arguments_come_in_any_order_and_those_that_are_required_come() -> None:
+    tool = ToolSchema(
+        name="t",
+        parameters={
+            "properties": {"a": {"type": "integer"}, "b": {"type": "string"}, "c": {"enum": ["x", "y"]}},
+            "required": ["a", "b"],
+        },
+    )
+    for arguments in (
+        {"a": 1, "b": ""},
+        {"b": "q", "a": 1},
+        {"c": "x", "b": "q", "a": 1},
+        {"b": "q", "c": "y", "a": 0},
+    ):
+        assert is_call_of(tool, la.ToolCall(name="t", arguments=arguments))
+    for arguments in ({"a": 1}, {"c": "x"}, {"a": 1, "b": "", "d": 1}, {}, {"a": "1", "b": ""}):
+        assert not is_call_of(tool, la.ToolCall(name="t", arguments=arguments))
+    assert is_call_of(CLOCK, la.ToolCall(name="clock"))
 
 
 def test_too_few_tokens_for_what_must_be_said_is_refused_at_once(base: la.Base) -> None:

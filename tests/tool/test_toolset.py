@@ -67,7 +67,6 @@ def test_examples_become_rows_with_typed_values(folder: Path) -> None:
     calls = [r.messages[1].tool_calls[0] for r in rows if r.messages[1].tool_calls]
     rooms = [c for c in calls if c.name == "availability"]
     assert {c.arguments["room"] for c in rooms} == {"single", "double_room"}
-    assert all(list(c.arguments) == ["room", "arrival", "nights"] for c in rooms)  # as the schema has it
     assert all(isinstance(c.arguments["nights"], int) for c in rooms)
     assert {c.arguments["hour"] for c in calls if c.name == "wake"} <= set(range(5, 10))
     for row in rows:
@@ -161,14 +160,14 @@ def test_a_catalogue_tells_of_its_tools_and_of_others(tmp_path: Path) -> None:
         read_catalogue(tmp_path / "catalogue.jsonl")
 
 
-def test_arguments_are_put_in_the_schemas_order_inside_and_out() -> None:
+def test_objects_in_arguments_are_put_in_their_schemas_order() -> None:
     inner = {"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}}
     tool = ToolSchema(
         name="t", parameters={"properties": {"p": {"type": "array", "items": inner}, "q": {"type": "string"}}}
     )
     call = la.ToolCall(name="t", arguments={"q": "", "p": [{"y": 1, "x": 2}], "z": 0})
     (found,) = ordered([la.Message(role="assistant", tool_calls=(call,))], {"t": tool})
-    assert found.tool_calls[0].to_json() == '{"name": "t", "arguments": {"p": [{"x": 2, "y": 1}], "q": "", "z": 0}}'
+    assert found.tool_calls[0].to_json() == '{"name": "t", "arguments": {"q": "", "p": [{"x": 2, "y": 1}], "z": 0}}'
 
 
 def test_what_a_plugin_has_learnt_is_not_told_again(base: la.Base, folder: Path, make_plugin: MakePlugin) -> None:

@@ -42,13 +42,12 @@ def lark(
 ) -> str:
     """Words, or what ``output`` describes; or words and then calls of ``tools``."""
     more = f"(OPEN call){{0,{MOST_CALLS - 1}}}" if parallel else ""
-    answers = [f"OPEN call {more}" if must_call else f"head call {more}"] if tools else []
+    words_before = not must_call and output is None
+    answers = [f"{'head' if words_before else 'OPEN'} call {more}"] if tools else []
     if not must_call:
         answers.append("output" if output is not None else "WORDS")
-    if output is not None and not must_call:
-        answers = [a.replace("head", "OPEN", 1) for a in answers]
     lines = ["%llguidance {}", f"start: {' | '.join(answers)}"]
-    if not must_call and output is None:
+    if words_before:
         lines.append(f"WORDS: /(.|\\n)*/ & ~/(.|\\n)*{CALL}(.|\\n)*/")
     if tools:
         lines += [

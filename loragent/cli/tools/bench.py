@@ -12,7 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from ...base import Base
-from ...core import DataError, GenerationRequest, Reply, ToolSchema, Use, ordered, tool_schemas
+from ...core import DataError, GenerationRequest, Reply, ToolSchema, Use, tool_schemas
 from ...learning import DialogueCurriculum, starting_point
 from ...plugin import Manifest
 from ...tool import load_toolset
@@ -107,10 +107,8 @@ class _Bench:
         return [Way("calling plugin", (Use(shelf.get().path),)), Way("bare base")]
 
     def _train(self, folder: Path, rows: Sequence[Example], tools: tuple[ToolSchema, ...]) -> float:
-        named = {tool.name: tool for tool in tools}
-        sorted_rows = [Example(e.line, ordered(e.messages, named), e.raw) for e in rows]
         curriculum = DialogueCurriculum(
-            self._data, sorted_rows, self._base.template, max_tokens=SNIPS.max_tokens, context=self._base.context_length
+            self._data, rows, self._base.template, max_tokens=SNIPS.max_tokens, context=self._base.context_length
         )
         start = starting_point(self._base, SNIPS.start)
         with training_bar() as bar:

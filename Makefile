@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup base demo test slow lint clean
+.PHONY: setup base demo test slow gpu lint clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +36,10 @@ test: lint
 slow: base
 	@echo "==> tests on the real base"
 	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m slow
+
+gpu: base
+	@echo "==> tests on a CUDA device"
+	@$(BIN)/python -m pytest -m gpu
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

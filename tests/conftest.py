@@ -61,7 +61,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """No fast test reads or writes the user's cache."""
-    if "slow" not in request.keywords:
+    if not {"slow", "gpu"} & set(request.keywords):
         monkeypatch.setenv("LORAGENT_HOME", str(tmp_path / "home"))
 
 

@@ -43,4 +43,5 @@ def resident() -> int:
 
 def machine() -> str:
     """What the numbers were taken on."""
-    return f"{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    return f"{gpu}{os.cpu_count()} cores {platform.machine()}, torch {torch.__version__}, {time.strftime('%Y-%m-%d')}"

@@ -29,26 +29,29 @@ class KeyValueCache:
     Attributes:
         k, v: per layer, [slots, heads, tokens, head_dim]; made when the first keys arrive, since only
             they know the layer's shape.
+        tokens: of a slot.
+        moved: counts how often they got another place.
     """
 
     def __init__(self, layers: int, max_slots: int) -> None:
-        self._max_slots = max_slots
+        self._max_slots, self.moved = max_slots, 0
         self.k: list[Tensor | None] = [None] * layers
         self.v: list[Tensor | None] = [None] * layers
-        self._slots = self._tokens = 0
+        self._slots = self.tokens = 0
 
     def reserve(self, slots: int, tokens: int) -> None:
         """Make room; what is there is copied only when it has to grow."""
-        if slots <= self._slots and tokens <= self._tokens:
+        if slots <= self._slots and tokens <= self.tokens:
             return
-        rows, width = self._slots, self._tokens
+        rows, width = self._slots, self.tokens
         if slots > rows:
             rows = max(slots, min(2 * rows, self._max_slots))
         if tokens > width:
             width = -(-max(tokens, int(1.5 * width)) // _STEP) * _STEP
         grown = [[_grown(t, rows, width) if t is not None else None for t in store] for store in (self.k, self.v)]
         self.k[:], self.v[:] = grown  # only now: running out of memory changes nothing
-        self._slots, self._tokens = rows, width
+        self._slots, self.tokens = rows, width
+        self.moved += 1
 
     def copy(self, source: int, target: int, tokens: int) -> None:
         """Copy one row's first ``tokens`` keys and values into another slot."""
@@ -82,7 +85,10 @@ class KeyValueCache:
 
     def clear(self) -> None:
         """Free the memory."""
-        self.__init__(len(self.k), self._max_slots)  # type: ignore[misc]
+        for store in (self.k, self.v):
+            store[:] = [None] * len(store)
+        self._slots = self.tokens = 0
+        self.moved += 1
 
     def writer(self, slots: Sequence[int], positions: Tensor, tokens: int) -> CacheView:
         """A view for one forward pass over the rows in some slots.
@@ -96,7 +102,7 @@ class KeyValueCache:
     def _layer(self, store: list[Tensor | None], index: int, like: Tensor) -> Tensor:
         tensor = store[index]
         if tensor is None:
-            tensor = store[index] = like.new_zeros(self._slots, like.shape[1], self._tokens, like.shape[3])
+            tensor = store[index] = like.new_zeros(self._slots, like.shape[1], self.tokens, like.shape[3])
         return tensor
 
 

@@ -168,7 +168,7 @@ class Engine:
     def _work_to_do(self) -> bool:
         with self._wake:
             while not (self._waiting or self._batch.rows or self._closed):
-                self._runner.clear()
+                self._runner.rest()
                 self._wake.wait()
             return not self._closed
 

@@ -13,7 +13,7 @@ same shape. Layers that read the same input (q, k and v; gate and up) are a fan:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,7 +110,16 @@ def named(stack: Stack) -> list[tuple[str, float]]:
 
 
 class Update(Protocol):
-    """What a batch's plugins add to a fan."""
+    """What a batch's plugins add to a fan.
+
+    Attributes:
+        address: the same as long as its matrices lie where they lie and are multiplied alike; they may be written over.
+    """
+
+    @property
+    def address(self) -> Hashable:
+        """See above."""
+        ...
 
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """x: [rows * tokens, in]; outputs: [rows * tokens, out] of each layer, changed in place."""
@@ -134,6 +143,11 @@ class Masked:
     mask: Tensor
     parts: Parts
 
+    @property
+    def address(self) -> Hashable:
+        """See :class:`Update`."""
+        return _where(self.a, self.mask, *(b for _, b in self.parts))
+
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """See :class:`Update`."""
         inner = x @ self.a.T
@@ -156,6 +170,11 @@ class ByRow:
     a: Tensor
     parts: Parts
 
+    @property
+    def address(self) -> Hashable:
+        """See :class:`Update`."""
+        return _where(self.a, *(b for _, b in self.parts))
+
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """See :class:`Update`."""
         rows = len(self.a)
@@ -177,6 +196,15 @@ class ByRun:
     rows: int
     runs: tuple[tuple[int, int, tuple[tuple[float, Delta], ...]], ...]
 
+    @property
+    def address(self) -> Hashable:
+        """See :class:`Update`."""
+        return tuple(
+            (first, end, scale, _where(delta.a, *(b for _, b in delta.parts)))
+            for first, end, deltas in self.runs
+            for scale, delta in deltas
+        )
+
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """See :class:`Update`."""
         tokens = len(x) // self.rows
@@ -187,3 +215,7 @@ class ByRun:
                 for y, (columns, b) in zip(outputs, delta.parts, strict=True):
                     if len(b):
                         y[part].addmm_(inner[:, columns], b, alpha=scale)
+
+
+def _where(*tensors: Tensor) -> Hashable:
+    return tuple((tensor.data_ptr(), *tensor.shape) for tensor in tensors)

@@ -26,6 +26,8 @@ class Planner:
         self._fans = fans
         self._by_row = RowSlabs(shapes, device, dtype)
         self._masked = ColumnSlabs(shapes, device, dtype)
+        # On a GPU a recorded step stays good when a row's plugin changes, since its own matrices are written over.
+        self._rows_always = device.type == "cuda"
         self._rows_pay = device.type == "cpu" and dtype == torch.float32
         self._latest: tuple[list[list[tuple[str, float]]], Plan] = [], {}
 
@@ -64,8 +66,8 @@ class Planner:
         return plan
 
     def _rows_are_faster(self, stacks: Sequence[Stack]) -> bool:
-        if not self._rows_pay:
-            return False
+        if self._rows_always or not self._rows_pay:
+            return self._rows_always
         ranks = {m.key: m.weights.rank for stack in stacks for m in stack}
         widest = max(sum(m.weights.rank for m in stack) for stack in stacks)
         return sum(ranks.values()) >= 64 and widest * len(stacks) <= 1.5 * sum(ranks.values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Rows
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -14,7 +15,9 @@ from ..plugin import LoraWeights
 from .build import build_decoder, build_head
 from .cache import KeyValueCache
 from .decoder import Pass
-from .lora import Mount, Resident, Stack, arrange
+from .graphs import WIDTH, Graphs
+from .lean import LeanDecoder
+from .lora import Mount, Plan, Resident, Stack, arrange
 from .planner import Planner
 from .sequence import Sequence
 
@@ -32,6 +35,8 @@ class Runner:
         self._dtype = loaded.dtype
         self.planner = Planner(self._decoder.fans, loaded.linear_shapes(), loaded.device, loaded.dtype)
         self.cache = KeyValueCache(self.layers, max_rows)
+        lean = isinstance(self._decoder, LeanDecoder)
+        self._graphs = Graphs() if lean and loaded.device.type == "cuda" else None
 
     def arrange(self, weights: LoraWeights) -> Resident:
         """A plugin's weights as this runner multiplies with them; from any thread."""
@@ -72,17 +77,35 @@ class Runner:
 
     def decode(self, rows: Rows[Sequence]) -> Tensor:
         """Read one token of each row, slot i being row i; returns logits [rows, vocabulary]."""
-        done = torch.tensor([row.done for row in rows])
-        width = int(done.max()) + 1
+        width = max(row.done for row in rows) + 1
         self.cache.reserve(len(rows), width)
-        ids = torch.tensor([[row.ids[-1]] for row in rows])
-        mask = (torch.arange(width) <= done[:, None])[:, None, None]  # [rows, 1, 1, k]
+        ids = torch.tensor([[row.ids[-1]] for row in rows]).to(self._device)
+        positions = torch.tensor([[row.done] for row in rows]).to(self._device)
         plan = self.planner.decoding([row.mounts for row in rows])
-        hidden = self._decoder(plan, self._pass(rows, ids, done[:, None], mask, width))
-        logits = self._logits(hidden[:, -1])
+        if self._graphs is None:
+            logits = self._decoding(plan, width, ids, positions)()
+        else:
+            width = min(-(-width // WIDTH) * WIDTH, self.cache.tokens)
+            step = partial(self._decoding, plan, width)
+            logits = self._graphs.logits(ids, positions, width, plan, self.cache.moved, step)
         for row in rows:
             row.done += 1
         return logits
+
+    def _decoding(self, plan: Plan, width: int, ids: Tensor, positions: Tensor) -> Callable[[], Tensor]:
+        """What reads a token of each row and gives logits [rows, vocabulary]; ids, positions: [rows, 1]."""
+        cache = self.cache.writer(range(len(ids)), positions, width)
+
+        def run() -> Tensor:
+            mask = (torch.arange(width, device=self._device) <= positions)[:, None, None]  # [rows, 1, 1, k]
+            return self._logits(self._decoder(plan, Pass(ids, positions, mask, cache))[:, -1])
+
+        return run
+
+    def rest(self) -> None:
+        """No row is in flight: free what may be freed. Where steps are recorded they stay, with what they rely on."""
+        if self._graphs is None:
+            self.clear()
 
     def clear(self) -> None:
         """Free what is kept for the next step: keys, values, and whose plugins were used last."""

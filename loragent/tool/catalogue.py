@@ -13,6 +13,7 @@ import json
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from ..engine import is_call_of
 from ..training import Example
 
 NO_TOOL = "I can't do that with the tools that I have."
+REQUESTS = 120  # of a tool that has very many: more would teach it rather than how to read
 SHOWN = 4  # tools of a conversation, at most
 TWO = 0.2  # share of requests that come together with the next one
 FOREIGN = 0.25  # share of requests behind which comes one of a tool that is not there
@@ -64,6 +66,21 @@ def read_catalogue(path: Path) -> list[Entry]:
     if not entries:
         raise DataError(path, "holds no tools", "see loragent.tool.catalogue")
     return entries
+
+
+def entries_of(rows: Iterable[Example], tools: Sequence[ToolSchema]) -> list[Entry]:
+    """What conversations about few tools say of each: requests that one call serves, up to :data:`REQUESTS` a tool."""
+    known = {tool.name: tool for tool in tools}
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for row in rows:
+        for asked, answer in pairwise(row.messages):
+            if asked.role != "user" or len(answer.tool_calls) != 1:
+                continue
+            (call,) = answer.tool_calls
+            requests = found.setdefault(call.name, [])
+            if call.name in known and len(requests) < REQUESTS and is_call_of(known[call.name], call):
+                requests.append((asked.content, dict(call.arguments)))
+    return [Entry(known[name], tuple(requests), ()) for name, requests in sorted(found.items()) if requests]
 
 
 def catalogue_rows(entries: Sequence[Entry], seed: int = 13) -> list[Example]:

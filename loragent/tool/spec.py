@@ -117,11 +117,19 @@ def load_tools(folder: str | Path) -> list[BaseTool]:
     return found
 
 
+def read_schemas(file: Path) -> tuple[ToolSchema, ...]:
+    """The tools of a ``tools.json``.
+
+    Raises:
+        ToolRefused, DataError: it holds none that can be kept to.
+    """
+    try:
+        return tool_schemas(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, ValidationError, ToolRefused) as error:
+        raise DataError(file, f"is no list of tools ({error})", "write OpenAI's form") from error
+
+
 def _schemas(place: Path) -> tuple[ToolSchema, ...]:
-    file = place / "tools.json"
-    if file.is_file():
-        try:
-            return tool_schemas(json.loads(file.read_text(encoding="utf-8")))
-        except (ValueError, TypeError, ValidationError, ToolRefused) as error:
-            raise DataError(file, f"is no list of tools ({error})", "write OpenAI's form") from error
+    if (place / "tools.json").is_file():
+        return read_schemas(place / "tools.json")
     return tool_schemas(load_tools(place)) if (place / "tools.py").is_file() else ()

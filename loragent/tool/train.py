@@ -11,9 +11,9 @@ from ..core import DataError, ToolSchema
 from ..learning import DialogueCurriculum, Lesson, Report, learn
 from ..plugin import Manifest
 from ..training import Example, Step, TrainSettings, read_examples
-from .catalogue import and_without, catalogue_rows, read_catalogue
+from .catalogue import and_without, catalogue_rows, entries_of, read_catalogue
 from .expand import expand
-from .spec import Toolset, load_toolset
+from .spec import Toolset, load_toolset, read_schemas
 
 
 def train_tools(
@@ -58,10 +58,13 @@ def train_tools(
 def tool_rows(toolset: Toolset, data: Sequence[str | Path] = ()) -> list[Example]:
     """All rows that a plugin of this set is trained on: its own examples and catalogue, expanded, and further data.
 
+    A plugin that reads schemas learns from data without tools too, where ``tools.json`` beside it has their schemas:
+    their requests come in conversations like the catalogue's.
+
     Raises:
         DataError: naming the file and line.
     """
-    rows = [row for path in data for row in read_examples(path)]
+    rows = [row for path in data for row in _further(toolset, Path(path))]
     if toolset.catalogue_file.exists():
         rows = and_without([*catalogue_rows(read_catalogue(toolset.catalogue_file)), *rows])
     if toolset.examples_file.exists() or not rows:
@@ -69,6 +72,15 @@ def tool_rows(toolset: Toolset, data: Sequence[str | Path] = ()) -> list[Example
     if not rows:
         raise DataError(toolset.examples_file, "gives no rows", "write some examples")
     return rows
+
+
+def _further(toolset: Toolset, path: Path) -> list[Example]:
+    rows = read_examples(path)
+    beside = path.with_name("tools.json")
+    if toolset.schemas or not beside.is_file():
+        return rows
+    bare = [row for row in rows if not row.tools]
+    return [row for row in rows if row.tools] + catalogue_rows(entries_of(bare, read_schemas(beside)))
 
 
 def _curriculum(base: Base, toolset: Toolset, settings: TrainSettings, rows: Sequence[Example]) -> DialogueCurriculum:

@@ -15,14 +15,16 @@ from .loss import head_distillation
 from .network import Network
 from .pause import pause
 from .precision import autocast
+from .room import room
 from .streamline import together
 
 Part = tuple[Network, Sequence[int]]  # rows of one plugin
-TOKENS = 1536  # of a pass: more saves no time and takes memory
 
 
 def passes(parts: Sequence[Part]) -> Iterator[list[Part]]:
     """Which parts of lean networks to compute together: with the same layers, of rows as wide, not too many."""
+
+    tokens = room(parts[0][0].head.device).joint_tokens if parts else 0
 
     def kind(part: Part) -> tuple[int, int]:
         network, rows = part
@@ -31,7 +33,7 @@ def passes(parts: Sequence[Part]) -> Iterator[list[Part]]:
     for (_, width), alike in groupby(sorted(parts, key=kind), kind):
         found: list[Part] = []
         for part in alike:
-            if found and width * (sum(len(rows) for _, rows in found) + len(part[1])) > TOKENS:
+            if found and width * (sum(len(rows) for _, rows in found) + len(part[1])) > tokens:
                 yield found
                 found = []
             found.append(part)

@@ -20,6 +20,7 @@ from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
 from .metrics import Metrics
 from .network import Network
+from .room import room
 from .settings import TrainSettings
 from .workdir import only_run
 
@@ -108,6 +109,7 @@ class Trainer:
         if not rows:
             raise TrainingError("there are no rows to train on", "check the data with `loragent data check`")
         self._rows, self._settings, self._workdir, self._on_step = rows, settings, job.workdir, job.on_step
+        self._micro_tokens = settings.micro_tokens or room(loaded.device).micro_tokens
         self._train, self._held = split_rows(rows, settings.validation, settings.seed)
         self.network = compute(lambda: Network(loaded, rows, settings))
         self._named = self.network.parameters
@@ -141,7 +143,7 @@ class Trainer:
         """The micro-batches whose gradients make up a step."""
         torch.manual_seed(self._settings.seed * 1_000_003 + self._at.step)  # dropout, repeatable after a resume
         self._targets = sum(self._rows[i].targets for i in batch)
-        return micro_batches(self._rows, batch, self._settings.micro_tokens)
+        return micro_batches(self._rows, batch, self._micro_tokens)
 
     def share(self, loss: Tensor) -> Tensor:
         """What a micro-batch's summed loss counts in its step."""
@@ -229,7 +231,7 @@ class Trainer:
     def _validate(self) -> tuple[dict[str, float], float]:
         """Scores on the held-out rows, and half the standard error of the accuracy."""
         nll, right, count = 0.0, 0, 0
-        for part in micro_batches(self._rows, self._held, self._settings.micro_tokens):
+        for part in micro_batches(self._rows, self._held, self._micro_tokens):
             losses, hits, targets = compute(partial(self.network.score, part))
             nll, right, count = nll + losses, right + hits, count + targets
         accuracy = right / count

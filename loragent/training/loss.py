@@ -2,7 +2,7 @@
 
 The head is frozen, so the gradient with respect to the hidden states is all that training needs; it is
 computed chunk by chunk in the forward pass (as in Liger's fused linear cross-entropy, Hsu et al. 2024,
-arXiv 2410.10989), which bounds memory at ``BYTES`` for the logits of a chunk.
+arXiv 2410.10989), which bounds memory for logits at what a device has :func:`room` for.
 """
 
 from __future__ import annotations
@@ -13,10 +13,7 @@ import torch
 from torch import Tensor
 
 from ..model import breathe
-
-BYTES = 10_000_000  # of the logits of a chunk of positions; 96 x 49,152 in bfloat16
-POSITIONS = 96  # of a chunk at most: more saves no time and pads more
-VOCABULARY = 8192  # tokens that are multiplied at a time: oneDNN packs a copy of the matrix that it multiplies with
+from .room import room
 
 
 class _Logits:
@@ -26,8 +23,10 @@ class _Logits:
     """
 
     def __init__(self, head: Tensor) -> None:
-        self.size = min(POSITIONS, max(64, BYTES // (head.shape[0] * head.itemsize) // 64 * 64))
-        self._parts = torch.split(head, VOCABULARY)  # [VOCABULARY, d] each
+        space = room(head.device)
+        self._vocabulary = space.vocabulary
+        self.size = min(space.positions, max(64, space.logits // (head.shape[0] * head.itemsize) // 64 * 64))
+        self._parts = torch.split(head, self._vocabulary)  # [vocabulary, d] each
         self._logits = [head.new_empty(self.size, len(part)) for part in self._parts]
 
     def read(self, hidden: Tensor) -> None:
@@ -46,7 +45,7 @@ class _Logits:
         """The logits of some tokens; ids: [c, k] -> [c, k], float32."""
         found = torch.zeros(ids.shape, device=ids.device)
         for n, logits in enumerate(self._logits):
-            start = n * VOCABULARY
+            start = n * self._vocabulary
             inside = (ids >= start) & (ids < start + logits.shape[1])
             here = logits[: self._count].gather(1, (ids - start).clamp(0, logits.shape[1] - 1))
             found = torch.where(inside, here.float(), found)
@@ -57,7 +56,7 @@ class _Logits:
         tops = [logits[: self._count].max(-1) for logits in self._logits]
         part = torch.stack([top.values for top in tops], -1).argmax(-1)
         index = torch.stack([top.indices for top in tops], -1).gather(1, part[:, None])[:, 0]
-        return index + part * VOCABULARY
+        return index + part * self._vocabulary
 
     def softmax_times_head(self, total: Tensor, mass: Tensor) -> Tensor:
         """``mass * softmax @ W``; total, mass: [c, 1] -> [c, d], float32."""

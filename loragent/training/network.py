@@ -16,11 +16,10 @@ from . import variants
 from .loss import head_distillation, head_score
 from .pause import let_answers_pass
 from .precision import autocast, lower
+from .room import room
 from .settings import TrainSettings
 from .streamline import streamline
 from .trunk import HiddenStates, Split
-
-KEPT_BYTES = 64 << 20  # of activations from the forward to the backward pass
 
 
 class Network:
@@ -45,7 +44,7 @@ class Network:
         self.layers = self._decoder.layers[-settings.layers :]
         lean = streamline(self._decoder, self.layers, self.head.dtype)
         self.lean = lean and split.cuts
-        self._kept = KEPT_BYTES // _token_bytes(self.layers[0], self.head.dtype) if lean else 0
+        self._kept = room(loaded.device).kept // _token_bytes(self.layers[0], self.head.dtype) if lean else 0
         let_answers_pass(self._decoder.layers)
         twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)

@@ -20,7 +20,7 @@ class TrainSettings(BaseModel):
         learning_rate: peak; warm-up, then cosine decay to zero.
         epochs: passes over the rows; by default 2 from a plugin to start with, 5 from fresh adapters.
         batch_rows: rows an optimiser step.
-        micro_tokens: padded tokens a forward pass; bounds memory, not results.
+        micro_tokens: padded tokens a forward pass; bounds memory, not results. By default what suits the device.
         max_tokens: longer rows are cut behind the last whole answer that fits.
         dropout: on the input of A.
         validation: share of the rows that is held out to pick the best epoch; 0 holds out none.
@@ -39,7 +39,7 @@ class TrainSettings(BaseModel):
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     epochs: int | None = Field(default=None, ge=1)
     batch_rows: int = Field(default=4, ge=1)
-    micro_tokens: int = Field(default=384, ge=64)
+    micro_tokens: int | None = Field(default=None, ge=64)
     max_tokens: int = Field(default=2048, ge=16)
     dropout: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)

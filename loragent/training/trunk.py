@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .room import room
+
 BUCKET, SHORT = 96, 32  # widths are multiples of that, short ones finer: oneDNN compiles for every new shape, 20 MB
-CACHE_BYTES = 1 << 30  # rows that need more are recomputed each time
 
 
 class Split:
@@ -62,7 +63,7 @@ class HiddenStates:
     def __init__(self, split: Split, rows: Sequence[Sequence[int]], device: torch.device) -> None:
         self._split, self._rows, self._device = split, rows, device
         self._kept: dict[int, Tensor] = {}
-        self._bytes = 0
+        self._bytes, self._room = 0, room(device).trunk  # rows that need more are computed anew each time
 
     def final(self, batch: Sequence[int]) -> Tensor:
         """Final hidden states [rows, tokens, d] of the rows with these indices, padded behind."""
@@ -94,7 +95,7 @@ class HiddenStates:
     def _keep(self, batch: Sequence[int], hidden: Tensor) -> None:
         for n, i in enumerate(batch):
             row = hidden[n, : len(self._rows[i])]
-            if i not in self._kept and self._bytes + row.nbytes <= CACHE_BYTES:
+            if i not in self._kept and self._bytes + row.nbytes <= self._room:
                 self._kept[i] = row.clone()
                 self._bytes += row.nbytes
 

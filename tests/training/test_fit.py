@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import LlamaForCausalLM
 import loragent as la
 from loragent.core import Teacher, TrainingRow
 from loragent.model import load_model, twin_of
-from loragent.training import TrainSettings, attention, fit, network
+from loragent.training import TrainSettings, attention, fit, network, room
 from loragent.training import streamline as streamline_module
 from loragent.training import variants as variants_module
 from loragent.training.loss import head_distillation
@@ -210,7 +211,7 @@ def test_recomputed_layers_give_the_same_curve(
 
     monkeypatch.setattr(streamline_module, "checkpoint", counted)
     for kept in (1 << 30, 400_000, 0):  # all, some, none of a step's layers
-        monkeypatch.setattr(network, "KEPT_BYTES", kept)
+        monkeypatch.setattr(room, "_CPU", replace(room._CPU, kept=kept))
         recomputed.clear()
         base.fit(rows, settings, tmp_path / str(kept))
         curves.append(losses(tmp_path / str(kept)))

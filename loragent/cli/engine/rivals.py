@@ -58,11 +58,11 @@ class Rival:
 
     Args:
         base: the base's folder.
-        dtype: of weights and computation.
+        device, dtype: of weights and computation.
         plugins: all loaded.
     """
 
-    def __init__(self, base: Path, dtype: str, plugins: Sequence[Path]) -> None:
+    def __init__(self, base: Path, device: str, dtype: str, plugins: Sequence[Path]) -> None:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
@@ -70,13 +70,13 @@ class Rival:
         self._model: Any = PeftModel.from_pretrained(model, plugins[0], adapter_name="p0").eval()
         for i, plugin in enumerate(plugins[1:], start=1):
             self._model.load_adapter(plugin, adapter_name=f"p{i}")
-        self._model.to(getattr(torch, dtype))
+        self._model.to(device, getattr(torch, dtype))
         self._names = [f"p{i}" for i in range(len(plugins))]
-        self._bare: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype)).eval()
+        self._bare: Any = AutoModelForCausalLM.from_pretrained(base, dtype=getattr(torch, dtype)).eval().to(device)
 
     def decode(self, prompts: Sequence[list[int]], tokens: int, *, mixed: bool) -> float:
         """Tokens a second behind the first, of rows in one batch, each with its own adapter or none."""
-        ids = torch.tensor(prompts)
+        ids = torch.tensor(prompts, device=self._bare.device)
         if not mixed:
             return self._rate(self._bare, ids, tokens, {})
         return self._rate(self._model, ids, tokens, {"adapter_names": self._names[: len(prompts)]})
@@ -86,7 +86,7 @@ class Rival:
         rates = []
         for name in self._names[:3]:
             self._model.set_adapter(name)
-            rates.append(self._rate(self._model, torch.tensor([prompt]), tokens, {}))
+            rates.append(self._rate(self._model, torch.tensor([prompt], device=self._bare.device), tokens, {}))
         return len(rates) / sum(1 / r for r in rates)
 
     def _rate(self, model: Any, ids: torch.Tensor, tokens: int, more: dict[str, Any]) -> float:

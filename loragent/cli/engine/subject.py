@@ -10,7 +10,7 @@ from pathlib import Path
 from ...base import Base
 from ...core import GenerationRequest, Limits, Message, Use
 from ...engine import fastest
-from ...model import compute
+from ...model import compute, on_cuda
 from ...plugin import Library
 from ...training.precision import fast_bfloat16
 from .rivals import Rival, random_plugins
@@ -30,6 +30,7 @@ class Subject:
         stack: closes what is opened.
 
     Attributes:
+        device: a GPU where there is one.
         default: the dtype that this machine answers in.
         best: the rivals' faster one.
         plugins: of rank 8 on all linear layers.
@@ -41,26 +42,28 @@ class Subject:
         self._rivals: dict[str, Rival] = {}
         self._random: dict[tuple[int, int | None], list[Path]] = {}
         self._conversations = 0
-        self.default, self.best = fastest(), "bfloat16" if fast_bfloat16() else "float32"
+        self.device = "cuda" if on_cuda(None) else "cpu"
+        self.default = "bfloat16" if on_cuda(None) else fastest()
+        self.best = "bfloat16" if on_cuda(None) or fast_bfloat16() else "float32"
         self.plugins = self.random(3 * ROWS)
 
     def base(self, dtype: str, limits: Limits | None = None) -> Base:
         """A base in some dtype; all share one library."""
         if (dtype, limits) not in self._bases:
-            base = Base.load(device="cpu", dtype=dtype, library=self.folder / "library", limits=limits)
+            base = Base.load(device=self.device, dtype=dtype, library=self.folder / "library", limits=limits)
             self._bases[dtype, limits] = self._stack.enter_context(base)
         return self._bases[dtype, limits]
 
     def opened(self, library: Library, limits: Limits | None = None) -> Base:
         """A base in the default dtype with a library of its own."""
-        base = Base.load(device="cpu", dtype=self.default, library=library, limits=limits)
+        base = Base.load(device=self.device, dtype=self.default, library=library, limits=limits)
         return self._stack.enter_context(base)
 
     def rival(self, dtype: str) -> Rival:
         """Stock PEFT with the first plugins loaded."""
         if dtype not in self._rivals:
             path = self.base("float32").path
-            self._rivals[dtype] = compute(lambda: Rival(path, dtype, self.plugins[:ROWS]))
+            self._rivals[dtype] = compute(lambda: Rival(path, self.device, dtype, self.plugins[:ROWS]))
         return self._rivals[dtype]
 
     def random(self, count: int, layers: int | None = None) -> list[Path]:

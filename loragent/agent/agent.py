@@ -25,7 +25,8 @@ class Agent:
         name: who speaks.
         base: the shared base, or anything that generates.
         role: a role folder with a published plugin, or a plugin's name in the base's library.
-        stack: further plugins on top of the role's.
+        stack: further plugins on top of the role's. Where there is a role or a stack, they speak, and the toolset's
+            plugin alone decides what is called.
         tools: what it may call: langchain tools, or typed functions. The prompt tells of those that no plugin of the
             stack has learnt.
         toolset: the plugin that calls them; "auto" is one of the base's library that has learnt exactly these tools,
@@ -65,7 +66,8 @@ class Agent:
         mounted = [_role_entry(base, role)] if role is not None else []
         entries = [e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack)]
         caller = [e if isinstance(e, Use) else Use(e) for e in _tool_entry(base, self._toolbox.schemas, toolset)]
-        self.stack: tuple[Use, ...] = (*entries, *(e for e in caller if e.plugin not in {u.plugin for u in entries}))
+        self._speaking: tuple[Use, ...] = tuple(entries)
+        self._calling = tuple(e for e in caller if e.plugin not in {u.plugin for u in entries})
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         self._threads = Threads()
 
@@ -115,19 +117,46 @@ class Agent:
         """Begin a thread anew."""
         self._threads.clear(thread)
 
+    @property
+    def stack(self) -> tuple[Use, ...]:
+        """Its plugins: those that speak, and those that call tools."""
+        return (*self._speaking, *self._calling)
+
     def request(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> GenerationRequest:
-        """The request for the next turn of a conversation, trimmed to the context by whole turns."""
-        chosen = {"tools": self._toolbox.schemas, **self._settings, **settings}
+        """The request for the next words in a conversation, trimmed to the context by whole turns."""
+        tools = {} if self._apart else {"tools": self._toolbox.schemas}
         system = (Message(role="system", content=self.prompt),) if self.prompt else ()
+        stack = self._speaking if self._apart else self.stack
+        return self._fitting((*system, *messages), stack, {**tools, **self._settings, **settings})
+
+    def decision(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> GenerationRequest:
+        """The request for what is to be called next in a conversation; one word says that nothing is.
+
+        It is no place for chance, nor for what concerns the answer's words alone.
+        """
+        known = {"tools": self._toolbox.schemas, **self._settings, **settings}
+        alone = {"temperature": 0.0, "stop": (" ",), "output": None}
+        return self._fitting(messages, self._calling, {**known, **alone})
+
+    @property
+    def _apart(self) -> bool:
+        """Whether one plugin calls and others speak."""
+        return bool(self._speaking and self._calling)
+
+    def _fitting(
+        self, messages: Sequence[Message], stack: Sequence[Use], chosen: Mapping[str, Any]
+    ) -> GenerationRequest:
         limit = self._base.context_length - chosen["max_tokens"]
 
         def made(part: Sequence[Message]) -> GenerationRequest:
-            return GenerationRequest(part, self.stack, **chosen)
+            return GenerationRequest(part, stack, **chosen)
 
-        return made(trim((*system, *messages), limit, lambda part: self._base.count_tokens(made(part))))
+        return made(trim(messages, limit, lambda part: self._base.count_tokens(made(part))))
 
     def _steps(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Steps:
-        def ask(said: Sequence[Message], choice: str) -> GenerationRequest:
+        def ask(said: Sequence[Message], choice: str) -> GenerationRequest | turn.Quiet:
+            if self._apart and choice != "none":
+                return turn.Quiet(self.decision((*messages, *said), {**settings, "tool_choice": choice}))
             return self.request((*messages, *said), {**settings, "tool_choice": choice})
 
         own = frozenset(schema.name for schema in self._toolbox.schemas)

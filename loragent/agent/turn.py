@@ -1,4 +1,8 @@
-"""An agent's turn: it generates, calls tools, reads what they say, and goes on until it answers."""
+"""An agent's turn: it generates, calls tools, reads what they say, and goes on until it answers.
+
+Where one plugin calls and another speaks, the first is asked whether there is something to call, quietly, until it has
+nothing more to call; then the second says what came of it (docs/adr/0013).
+"""
 
 from __future__ import annotations
 
@@ -11,8 +15,17 @@ from ..core import Generator as Model
 from ..tool import Toolbox
 
 MAX_CALLS = "max_calls"
-Step = GenerationRequest | ToolCall  # what a turn asks for: an answer, or a result
-Ask = Callable[[Sequence[Message], str], GenerationRequest]  # of what was said meanwhile, with a tool choice
+
+
+@dataclass(frozen=True, slots=True)
+class Quiet:
+    """A request whose words nobody hears: whether to call something."""
+
+    request: GenerationRequest
+
+
+Step = GenerationRequest | Quiet | ToolCall  # what a turn asks for: an answer, or a result
+Ask = Callable[[Sequence[Message], str], GenerationRequest | Quiet]  # of what was said meanwhile, with a tool choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +43,7 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
     """A turn, step by step, whoever takes the steps: the same for callers that wait, await or stream.
 
     Args:
-        ask: makes the next request.
+        ask: makes the next request; with the choice "none" it is for words.
         own: tools that the agent calls itself; a call of another ends the turn, for the caller to make.
         most: rounds of calls; then it has to answer in words.
         choice: which tool to call first; see :class:`GenerationRequest`.
@@ -38,25 +51,29 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
     said: list[Message] = []
     replies: list[Reply] = []
     results: list[ToolResult] = []
+    ended = False
     for rounds in count():
-        answer = yield ask(said, choice)
+        wanted = ask(said, choice)
+        answer = yield wanted
         assert isinstance(answer, Reply)
-        reply = answer
-        if choice == "none" or not reply.tool_calls or not all(call.name in own for call in reply.tool_calls):
+        replies.append(answer)
+        calls = answer.tool_calls if all(call.name in own for call in answer.tool_calls) else ()
+        if choice == "none" or not (calls or isinstance(wanted, Quiet)):
             break
-        if rounds == most:  # it would go on calling
+        made = [result.call for result in results]
+        ended = bool(calls) and rounds >= most  # it would go on calling
+        if ended or not calls or (isinstance(wanted, Quiet) and all(call in made for call in calls)):
             choice = "none"
             continue
-        replies.append(reply)
-        said.append(reply.as_message())
-        for call in reply.tool_calls:
+        said.append(answer.as_message())
+        for call in calls:
             result = yield call
             assert isinstance(result, ToolResult)
-            results.append(result)
+            results.append(replace(result, caller=" + ".join(map(str, answer.stack))))
             said.append(result.as_message())
         choice = "auto"  # what was asked for was called; to insist would never end
-    whole = _whole([*replies, reply], results)
-    return Turn(replace(whole, finish=MAX_CALLS) if rounds > most else whole, (*said, reply.as_message()))
+    whole = _whole(replies, results)
+    return Turn(replace(whole, finish=MAX_CALLS) if ended else whole, (*said, answer.as_message()))
 
 
 def run(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:
@@ -92,10 +109,11 @@ def stream(
                 yield result
                 wanted = turn.send(result)
                 continue
-            for item in answers(wanted):
+            quiet = isinstance(wanted, Quiet)
+            for item in answers(wanted.request if isinstance(wanted, Quiet) else wanted):
                 if isinstance(item, Reply):
                     wanted = turn.send(item)
-                else:
+                elif not quiet:
                     yield item
     except StopIteration as end:
         yield end.value
@@ -113,21 +131,23 @@ async def astream(
                 yield result
                 wanted = turn.send(result)
                 continue
-            async for item in answers(wanted):
+            quiet = isinstance(wanted, Quiet)
+            async for item in answers(wanted.request if isinstance(wanted, Quiet) else wanted):
                 if isinstance(item, Reply):
                     wanted = turn.send(item)
-                else:
+                elif not quiet:
                     yield item
     except StopIteration as end:
         yield end.value
 
 
 def _whole(replies: Sequence[Reply], results: Sequence[ToolResult]) -> Reply:
-    """The last reply, with the calls and the costs of those before it."""
+    """The last reply, with the plugins, the calls and the costs of those before it."""
     first, last = replies[0], replies[-1]
     return replace(
         last,
-        tool_calls=tuple(chain.from_iterable(reply.tool_calls for reply in replies)),
+        stack=tuple(dict.fromkeys(chain(last.stack, *(reply.stack for reply in replies)))),
+        tool_calls=(*(result.call for result in results), *last.tool_calls),
         results=tuple(results),
         told=tuple(dict.fromkeys(chain.from_iterable(reply.told for reply in replies))),
         usage=Usage(

@@ -85,6 +85,7 @@ class ToolResult:
             the name of the exception that the tool raised.
         traceback: of that exception.
         seconds: what the call took, other attempts included.
+        caller: the plugins that made the call, as ``hotel@1``; empty for the bare base.
     """
 
     call: ToolCall
@@ -92,6 +93,7 @@ class ToolResult:
     error: str = ""
     traceback: str = ""
     seconds: float = 0.0
+    caller: str = ""
 
     def as_message(self) -> Message:
         """The result as the next turn of the conversation."""

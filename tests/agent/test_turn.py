@@ -108,6 +108,33 @@ def test_a_turn_that_fails_leaves_the_thread_as_it_was() -> None:
     assert clerk.history() == ()
 
 
+def test_where_one_plugin_calls_and_another_speaks_each_does_its_own() -> None:
+    model = Caller([nights(2)], [nights(3)])
+    clerk = agent(model, stack=["clerk"], toolset="desk", prompt="Be kind.", temperature=0.7)
+    reply = clerk.run("How much?")
+    deciding, speaking = [b[0] for b in model.batches[:-1]], model.batches[-1][0]
+    assert len(deciding) == 3
+    assert {(r.stack[0].plugin, len(r.tools), r.temperature) for r in deciding} == {("desk", 1, 0.0)}
+    assert not any(m.role == "system" for r in deciding for m in r.messages)
+    assert (speaking.stack[0].plugin, speaking.tools, speaking.temperature) == ("clerk", (), 0.7)
+    assert speaking.messages[0].content == "Be kind."
+    assert reply.text == "255"
+    assert [m.role for m in clerk.history()] == ["user", "assistant", "tool", "assistant", "tool", "assistant"]
+
+
+def test_where_nothing_is_to_be_called_only_the_role_is_heard() -> None:
+    clerk = agent(Caller(), stack=["clerk"], toolset="desk")
+    assert [type(e) for e in clerk.stream("Hello")] == [str, la.Reply]
+    assert [m.role for m in clerk.history()] == ["user", "assistant"]
+
+
+def test_who_decides_and_repeats_itself_is_asked_no_further() -> None:
+    model = Caller(*[[nights(2)]] * 9)
+    reply = agent(model, stack=["clerk"], toolset="desk").run("How much?")
+    assert (len(reply.results), reply.finish) == (1, "stop")
+    assert len(model.batches) == 3
+
+
 def test_on_a_real_engine_an_agent_calls_and_reads_what_came_back(base: la.Base) -> None:
     clerk = la.Agent("clerk", base=base, tools=[price], max_tokens=100, max_calls=1)
     reply = clerk.run("How much?", tool_choice="required", seed=1, temperature=1.0, parallel_calls=False)

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..core import GenerationError
 
 LONGEST = 4096  # tokens that the shortest end of anything may have
-MARGIN = 64  # tokens beyond what was needed last: so close to the end, every token is looked at
 WAYS = 24  # that are tried at most
+MARGIN = 32  # tokens beyond what was needed last: so close to the end, a way out is always known
 LOOK = 16  # tokens: so often before that
 _CLOSING = ['"', "}", "]", "0", *string.digits[1:], *string.ascii_lowercase, *string.ascii_uppercase, *" -_:.,/@{[+TZ"]
 
@@ -106,9 +106,10 @@ class Constraint:
         shortest = vocabulary.way_out(matcher, most, hints=hints)
         if shortest is None:
             raise too_short(len(vocabulary.way_out(matcher, hints=hints) or ()), most)
-        self._needed = len(shortest)  # when it was looked at last
-        self._rest: list[int] = []  # what is left of the way out, once there is no time for anything else
+        self._way: list[int] | None = shortest  # out of here; None if it was not looked for
+        self._needed = len(shortest)  # when it was looked for last
         self._since = 0
+        self._leaving = False  # there is no time for anything else
 
     @property
     def whole(self) -> bool:
@@ -126,16 +127,14 @@ class Constraint:
         Returns:
             ``token`` if the grammar allows it and there is time to end what it begins.
         """
-        if self._rest:
-            return self._take(self._rest.pop(0))
+        if self._leaving:
+            return self._take(self._way_on(left))
         if not self._matcher.validate_tokens([token]):
             said = among(self._vocabulary.allowed(self._matcher))
             token = min(self._vocabulary.ends) if said is None else said
-        if self._is_time_to_look(left) and not self._can_end_after(token, left):
-            if self._matcher.is_accepting():
-                token = min(self._vocabulary.ends)
-            else:
-                token, *self._rest = self._must(self._vocabulary.way_out(self._matcher, left + 1, hints=self._hints))
+        if token not in self._vocabulary.ends and not self._can_end_after(token, left):
+            self._leaving = True
+            token = self._way_on(left)
         return self._take(token)
 
     def _take(self, token: int) -> int:
@@ -143,21 +142,39 @@ class Constraint:
             raise GenerationError(f"the grammar is stuck: {self._matcher.get_error()[:200]}", "simplify the schema")
         return token
 
-    def _is_time_to_look(self, left: int) -> bool:
-        self._since += 1
-        return left <= self._needed + 2 * self._growth + MARGIN or self._since % LOOK == 0
-
     def _can_end_after(self, token: int, left: int) -> bool:
-        if token in self._vocabulary.ends:
+        """Whether there is time to end what a token begins; then the way out is known, or there is plenty of time.
+
+        It is mostly what it was before, or that without its first token: to try one is cheap, to find one is not.
+        """
+        way = self._way
+        if way and way[0] == token:
+            self._way = way[1:]
             return True
         after = self._matcher.deep_copy()
         after.consume_token(token)
-        path = self._vocabulary.way_out(after, left, 1, self._hints)
-        if path is not None:
-            self._needed = len(path)
-        return path is not None
+        self._since += 1
+        if way is None or len(way) > left or not self._leads_out(after, way):
+            if left > self._needed + 2 * self._growth + MARGIN and self._since < LOOK:
+                self._way = None
+                return True
+            way = self._vocabulary.way_out(after, left, 1, self._hints)
+            self._since = 0
+        if way is not None:
+            self._way, self._needed = way, len(way)
+        return way is not None
 
-    def _must(self, path: list[int] | None) -> list[int]:
-        if path is None:
+    def _leads_out(self, matcher: LLMatcher, way: list[int]) -> bool:
+        whole = [*way, min(self._vocabulary.ends)]
+        return bool(matcher.validate_tokens(whole) == len(whole))
+
+    def _way_on(self, left: int) -> int:
+        """The next token of a way out of at most ``left`` tokens and this one."""
+        if self._way is None:
+            self._way = self._vocabulary.way_out(self._matcher, left + 1, hints=self._hints)
+        if self._way is None:
             raise GenerationError("an answer of the asked form could not be ended", "simplify the schema")
-        return path
+        if not self._way:
+            return min(self._vocabulary.ends)
+        token, *self._way = self._way
+        return token

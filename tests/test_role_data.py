@@ -6,11 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from loragent.core import tool_schemas
+from loragent.engine import is_call_of
 from loragent.role import load_role
+from loragent.tool import load_tools
 from loragent.training import read_examples, scan_file
 
 ROLES = Path(__file__).parent.parent / "roles"
@@ -39,10 +43,26 @@ def test_no_evaluation_dialogue_is_trained_on(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_hand_overs_go_to_colleagues(name: str) -> None:
     role = load_role(ROLES / name)
-    calls = [c for e in read_examples(role.train_file) for m in e.messages for c in m.tool_calls]
+    calls = [c for e in read_examples(role.train_file) for m in e.messages if m.trained for c in m.tool_calls]
     assert {c.name for c in calls} == {"hand_over"}
     assert {c.arguments["to"] for c in calls} == set(NAMES) - {name}
     assert all(set(c.arguments) == {"to", "about"} for c in calls)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("part", ["train", "eval"])
+def test_tools_are_called_by_others_with_valid_arguments_and_read(name: str, part: str) -> None:
+    tools = {tool.name: tool for tool in tool_schemas(load_tools(ROLES.parent / "tools" / "hotel"))}
+    seen = 0
+    for example in read_examples(ROLES / name / f"{part}.jsonl"):
+        for message, behind in pairwise(example.messages):
+            for call in message.tool_calls:
+                if call.name != "hand_over":
+                    seen += 1
+                    assert not message.trained
+                    assert is_call_of(tools[call.name], call)
+                    assert (behind.role, behind.name) == ("tool", call.name)
+    assert seen >= 12
 
 
 def test_the_starters_dialogues_are_what_its_program_composes(tmp_path: Path) -> None:

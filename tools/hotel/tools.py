@@ -196,8 +196,7 @@ def open_request(room: int, kind: Kind, what: str) -> str:
         kind: what it is about.
         what: what is needed, in a few words.
     """
-    if room not in ROOMS:
-        raise LookupError(f"there is no room {room}")
+    _known(room)
     with HOTEL.writing() as db:
         db.execute("INSERT INTO requests (room, kind, what) VALUES (?, ?, ?)", (room, kind, what))
     return f"noted for room {room}: {kind}, {what}"
@@ -210,8 +209,14 @@ def request_state(room: int) -> str:
     Args:
         room: its number.
     """
+    _known(room)
     found = HOTEL.rows("SELECT what, state FROM requests WHERE room = ? ORDER BY id DESC LIMIT 3", room)
     return f"room {room}: {'; '.join(f'{what}, {state}' for what, state in found) or 'nothing was asked for'}"
+
+
+def _known(room: int) -> None:
+    if room not in ROOMS:
+        raise LookupError(f"there is no room {room}")
 
 
 def _booking(name: str, arrival: str) -> tuple[int, int, datetime.date, datetime.date]:

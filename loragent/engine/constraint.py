@@ -56,10 +56,12 @@ class Vocabulary:
 
     def _way(self, matcher: LLMatcher, most: int, turn: int, hints: Sequence[list[int]]) -> list[int] | None:
         found: list[int] = []
+        hints = list(hints)
         while not matcher.is_accepting():
             tokens = matcher.compute_ff_tokens()
             if not tokens:
                 tokens = next((hint for hint in hints if matcher.validate_tokens(hint) == len(hint)), [])
+                hints = [hint for hint in hints if hint is not tokens]  # another tool's may be of no use here for ever
             if not tokens:
                 tokens, turn = [self._one(matcher, turn)], turn + 1
             if len(found) + len(tokens) > most or matcher.try_consume_tokens(tokens) < len(tokens):

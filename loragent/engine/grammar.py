@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 from llguidance import LLMatcher, LLTokenizer
@@ -16,6 +16,7 @@ from ..model import CALL, END_OF_CALL
 
 MOST_CALLS = 8  # of one answer
 MOST_IN_ANY_ORDER = 5  # required arguments
+MOST_FOLLOWED = 6  # arguments, each of which comes at most once
 _PLAIN = {"type", "properties", "required", "additionalProperties", "$defs", "definitions", "description", "$schema"}
 # Digits without an end are no number that anybody's float or database holds.
 _BOUNDS = {"integer": (-(2**53), 2**53), "number": (-1e15, 1e15)}
@@ -65,10 +66,15 @@ def lark(
 
 def is_call_of(tool: ToolSchema, call: ToolCall) -> bool:
     """Whether an answer could hold a call: its arguments are valid, and objects in them in their schema's order."""
-    rules = "\n".join(["%llguidance {}", "start: arguments", *_arguments("arguments", tool.parameters)])
-    matcher = LLMatcher(_bytes(), rules, log_level=0)
+    rules = ["%llguidance {}", "start: arguments", *_arguments("arguments", tool.parameters)]
+    matcher = _compiled("\n".join(rules)).deep_copy()
     written = json.dumps(call.arguments, ensure_ascii=False).encode()
     return call.name == tool.name and bool(matcher.consume_tokens(list(written))) and bool(matcher.is_accepting())
+
+
+@lru_cache(maxsize=512)
+def _compiled(rules: str) -> LLMatcher:
+    return LLMatcher(_bytes(), rules, log_level=0)
 
 
 @lru_cache(maxsize=1)
@@ -84,8 +90,9 @@ def opening(tool: ToolSchema) -> str:
 def _arguments(rule: str, parameters: Mapping[str, Any]) -> list[str]:
     """Rules of a call's arguments, in any order: what is said first is copied first (docs/adr/0011).
 
-    ``{rule}_rest_S`` is the rest of the object while the arguments S are missing; there are 2^|S| of them, so where
-    many are required the schema's own order is kept to. An optional one may come twice: JSON's readers take the last.
+    ``{rule}_rest_S_n`` is the rest of the object while the arguments S may still come, and n more of those that are not
+    followed one by one. There are 2^|S| of them: so where many are required the schema's own order is kept to, and
+    where many are optional one of them may come twice, of which JSON's readers take the last.
     """
     schema = strict(parameters)
     fields: Mapping[str, Any] = schema.get("properties", {})
@@ -102,20 +109,24 @@ def _arguments(rule: str, parameters: Mapping[str, Any]) -> list[str]:
     if len(lines) < len(fields):  # a field of which nothing is said
         return [f"{rule}: {_json(parameters)}"]
     numbers = {name: n for n, name in enumerate(fields)}
+    optional = [name for name in fields if name not in required]
+    followed = [*required, *optional[: MOST_FOLLOWED - len(required)]]
+    counted = [name for name in optional if name not in followed]
 
-    def rest(missing: tuple[str, ...], between: str) -> str:
-        ways = [] if missing else ['"}"']
-        for name, n in numbers.items():
-            if name in missing or name not in required:
-                left = "".join(f"_{numbers[other]}" for other in missing if other != name)
-                ways.append(f"{between}{rule}_{n}_pair {rule}_rest{left}")
+    def name_of(open_: Iterable[str], more: int) -> str:
+        return f"{rule}_rest" + "".join(f"_{numbers[name]}" for name in open_) + f"_m{more}"
+
+    def rest(open_: tuple[str, ...], more: int, between: str) -> str:
+        ways = [] if set(open_) & set(required) else ['"}"']
+        behind = {name: name_of((other for other in open_ if other != name), more) for name in open_}
+        behind |= {name: name_of(open_, more - 1) for name in counted if more}
+        ways += [f"{between}{rule}_{numbers[name]}_pair {then}" for name, then in behind.items()]
         return " | ".join(ways)
 
-    lines.append(f'{rule}: "{{" ({rest(tuple(required), "")})')
-    for count in range(len(required) + 1):
-        for missing in combinations(required, count):
-            name = f"{rule}_rest" + "".join(f"_{numbers[other]}" for other in missing)
-            lines.append(f"{name}: {rest(missing, json.dumps(', ') + ' ')}")
+    lines.append(f'{rule}: "{{" ({rest(tuple(followed), len(counted), "")})')
+    for count, more in product(range(len(followed) + 1), range(len(counted) + 1)):
+        for open_ in combinations(followed, count):
+            lines.append(f"{name_of(open_, more)}: {rest(open_, more, json.dumps(', ') + ' ')}")
     return lines
 
 
@@ -142,6 +153,7 @@ def strict(schema: Any, *, closed: bool = True) -> Any:
         return [strict(item, closed=closed) for item in schema]
     if not isinstance(schema, Mapping):
         return schema
+    schema = _of_items(schema)
     found = {key: _strict_part(key, value) for key, value in schema.items() if not _is_remark(key, value)}
     if closed and "properties" in found and not {"allOf", "$ref"} & set(found):
         found.setdefault("additionalProperties", False)
@@ -152,6 +164,16 @@ def strict(schema: Any, *, closed: bool = True) -> Any:
         if not {"maximum", "exclusiveMaximum"} & set(found):
             found["maximum"] = max(high or 0, found.get("minimum") or 0)
     return found
+
+
+def _of_items(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Lists are often written with the values of their items as their own, which no list would be one of."""
+    values, items = schema.get("enum"), schema.get("items")
+    if schema.get("type") != "array" or not isinstance(values, list) or not isinstance(items, Mapping):
+        return schema
+    if not values or any(isinstance(value, list) for value in values):
+        return schema
+    return {**{k: v for k, v in schema.items() if k != "enum"}, "items": {"enum": values, **items}}
 
 
 def _strict_part(key: str, value: Any) -> Any:

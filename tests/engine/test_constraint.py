@@ -10,11 +10,13 @@ import jsonschema
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from llguidance import LLMatcher, LLTokenizer
 from pydantic import BaseModel, Field, field_validator
 
 import loragent as la
 from loragent.core import ToolSchema
 from loragent.engine import Sequence, is_call_of
+from loragent.engine.grammar import lark
 
 WEATHER = ToolSchema(
     name="weather",
@@ -161,6 +163,54 @@ def test_arguments_come_in_any_order_and_those_that_are_required_come() -> None:
     for arguments in ({"a": 1}, {"c": "x"}, {"a": 1, "b": "", "d": 1}, {}, {"a": "1", "b": ""}):
         assert not is_call_of(tool, la.ToolCall(name="t", arguments=arguments))
     assert is_call_of(CLOCK, la.ToolCall(name="clock"))
+
+
+@pytest.mark.parametrize(("required", "optional"), [(0, 3), (2, 2), (2, 9), (0, 12)])
+def test_no_argument_comes_for_ever_and_few_come_once_at_most(required: int, optional: int) -> None:
+    names = [f"a{n}" for n in range(required + optional)]
+    tool = ToolSchema(
+        name="t",
+        parameters={"properties": {name: {"type": "integer"} for name in names}, "required": names[:required]},
+    )
+
+    def fits(written: str) -> bool:
+        matcher = LLMatcher(LLTokenizer("byte"), lark((tool,), must_call=True, parallel=False), log_level=0)
+        text = f'<tool_call>{{"name": "t", "arguments": {{{written}}}}}</tool_call>'.encode()
+        return bool(matcher.consume_tokens(list(text))) and bool(matcher.is_accepting())
+
+    assert fits(", ".join(f'"{name}": 1' for name in names))
+    assert fits(", ".join(f'"{name}": 1' for name in reversed(names)))
+    assert not fits(", ".join(f'"{name}": 1' for name in [*names, names[-1]]))
+    assert not fits(", ".join(f'"{name}": 1' for name in [names[0], *names]))
+
+
+def test_values_that_are_written_for_a_list_are_those_of_its_items() -> None:
+    schema = {
+        "properties": {"a": {"type": "array", "items": {"type": "string"}, "enum": ["x", "y"]}},
+        "required": ["a"],
+    }
+    tool = ToolSchema(name="t", parameters=schema)
+    assert is_call_of(tool, la.ToolCall(name="t", arguments={"a": ["y", "x"]}))
+    assert not is_call_of(tool, la.ToolCall(name="t", arguments={"a": ["z"]}))
+    assert not is_call_of(tool, la.ToolCall(name="t", arguments={"a": "x"}))
+
+
+def test_a_way_out_is_found_beside_tools_whose_arguments_have_the_same_names(base: la.Base) -> None:
+    """A name that one tool requires is optional in another: it must not be taken again and again."""
+    text = {"type": "string"}
+    one = ToolSchema(name="one", parameters={"properties": {"b": text, "c": text}, "required": ["b"]})
+    many = {f"o{n}": text for n in range(8)}
+    two = ToolSchema(name="two", parameters={"properties": {"a": text, "b": text, **many}, "required": ["a"]})
+    calls = ask(base, tools=[one, two], tool_choice="two", max_tokens=90, seed=3)
+    assert calls.tool_calls[-1].name == "two"
+    both = base._engine.intake._grammars
+    request = la.GenerationRequest("x", tools=[one, two], max_tokens=200)
+    constraint = both.constraint(request)
+    assert constraint is not None
+    begun = both._words().tokens.tokenize_str('<tool_call>{"name": "two", "arguments": {')
+    matcher = constraint._matcher.deep_copy()
+    assert matcher.try_consume_tokens(begun) == len(begun)
+    assert both._words().way_out(matcher, 200, ways=1, hints=constraint._hints) is not None
 
 
 def test_too_few_tokens_for_what_must_be_said_is_refused_at_once(base: la.Base) -> None:

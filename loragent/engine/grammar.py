@@ -25,12 +25,12 @@ _FORM = {"item_separator": ", ", "key_separator": ": ", "whitespace_flexible": F
 _FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uri", "uuid"}
 
 
-def grammar_of(request: GenerationRequest, tools: tuple[ToolSchema, ...]) -> str | None:
-    """The grammar of an answer that may call some of a request's tools; None if anything goes."""
+def grammar_of(request: GenerationRequest, tools: tuple[ToolSchema, ...], others: Iterable[str] = ()) -> str | None:
+    """The grammar of an answer that may call some of a request's tools; None if anything goes. See :func:`lark`."""
     output = None if request.output is None else schema_of(request.output)
     if not request.tools and output is None:
         return None
-    return lark(tools, output, must_call=request.must_call, parallel=request.parallel_calls)
+    return lark(tools, output, must_call=request.must_call, parallel=request.parallel_calls, others=others)
 
 
 def schema_of(output: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:
@@ -39,12 +39,24 @@ def schema_of(output: type[BaseModel] | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lark(
-    tools: tuple[ToolSchema, ...], output: Mapping[str, Any] | None = None, *, must_call: bool, parallel: bool
+    tools: tuple[ToolSchema, ...],
+    output: Mapping[str, Any] | None = None,
+    *,
+    must_call: bool,
+    parallel: bool,
+    others: Iterable[str] = (),
 ) -> str:
-    """Words, or what ``output`` describes; or words and then calls of ``tools``."""
+    """Words, or what ``output`` describes; or words and then calls of ``tools``.
+
+    Args:
+        others: names of tools that a plugin has learnt and that are out of scope. To name one ends the answer: who
+            can't say that it wants another tool calls a wrong one.
+    """
+    names = [json.dumps(f'{{"name": {json.dumps(name, ensure_ascii=False)}') for name in sorted(others)]
+    strange = "| other" if names and tools and not must_call else ""
     more = f"(OPEN call){{0,{MOST_CALLS - 1}}}" if parallel else ""
     words_before = not must_call and output is None
-    answers = [f"{'head' if words_before else 'OPEN'} call {more}"] if tools else []
+    answers = [f"{'head' if words_before else 'OPEN'} (call {more} {strange})"] if tools else []
     if not must_call:
         answers.append("output" if output is not None else "WORDS")
     lines = ["%llguidance {}", f"start: {' | '.join(answers)}"]
@@ -55,6 +67,7 @@ def lark(
             f"call: ({' | '.join(f'tool_{i}' for i in range(len(tools)))}) {json.dumps(END_OF_CALL)}",
             f"OPEN: {json.dumps(CALL)}",
             f"head[lazy]: /(.|\\n)*{CALL}/",
+            *([f"other: {' | '.join(names)}"] if strange else []),
         ]
         for i, tool in enumerate(tools):
             lines.append(f'tool_{i}: {json.dumps(opening(tool))} arguments_{i} "}}"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 import llguidance.hf
 from llguidance import LLMatcher
@@ -31,8 +32,11 @@ class Grammars:
         self._kept: OrderedDict[str, LLMatcher] = OrderedDict()
         self._known: OrderedDict[str, tuple[int, int]] = OrderedDict()
 
-    def constraint(self, request: GenerationRequest) -> Constraint | None:
+    def constraint(self, request: GenerationRequest, known: Iterable[str] = ()) -> Constraint | None:
         """What keeps an answer to the form that a request asks for; None if it asks for none.
+
+        Args:
+            known: names of the tools that the plugins of its stack have learnt.
 
         Raises:
             ToolRefused: a schema can't be held by a grammar, or nothing is valid against it.
@@ -43,7 +47,7 @@ class Grammars:
             tools = tuple(tool for tool in request.callable if lengths[tool.name][0] <= request.max_tokens)
             if request.must_call and not tools:
                 raise too_short(min(shortest for shortest, _ in lengths.values()), request.max_tokens)
-            grammar = grammar_of(request, tools)
+            grammar = grammar_of(request, tools, set(known) - {tool.name for tool in request.tools})
             if grammar is None:
                 return None
             matcher = self._compiled(grammar).deep_copy()

@@ -48,7 +48,7 @@ class Intake:
         needed, limit = len(prompt) + request.max_tokens, self._loaded.context_length
         if needed > limit:
             raise ContextOverflow(needed, limit)
-        constraint = self._grammars.constraint(request)
+        constraint = self._grammars.constraint(request, (name for p in plugins for name in p.manifest.tools))
         entries = [
             self._mounted(use, plugin, template.tokens_before(request.messages, use.after, told))
             for use, plugin in zip(request.stack, plugins, strict=True)

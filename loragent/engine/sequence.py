@@ -208,6 +208,8 @@ class Sequence:
     def _reply(self) -> Reply:
         now = time.perf_counter()
         text, calls = self._template.parse(self._text)
+        if self._constraint is not None:  # a call that was begun of a tool that is out of scope
+            text = text.partition(CALL)[0].rstrip()
         usage = Usage(
             prompt_tokens=self.prompt_tokens,
             completion_tokens=len(self.ids) - self.prompt_tokens,

@@ -1,7 +1,7 @@
 """A set of tools on disk.
 
 tools/hotel/
-  toolset.toml      name, copies, [values] (what slots are filled with), [training]
+  toolset.toml      name, copies, dialogues, [values] (what slots are filled with), [training]
   tools.py          the tools; or tools.json, their schemas alone. Without either the rows bring their own tools
   examples.jsonl    a handful of requests a tool, with slots; see loragent.tool.expand
   catalogue.jsonl   many tools with a few requests each; see loragent.tool.catalogue
@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ..plugin import Shelf, check_name
 from ..training import TrainSettings
 
 FILE = "toolset.toml"
-_FIELDS: dict[str, type] = {"name": str, "copies": int, "values": dict, "training": dict}
+_FIELDS: dict[str, type] = {"name": str, "copies": int, "dialogues": list, "values": dict, "training": dict}
 COPIES = 40
 
 
@@ -40,6 +40,7 @@ class Toolset:
         schemas: what the plugin learns to call without reading it; empty if the rows bring their own tools.
         values: what slots are filled with, by slot.
         copies: rows that are made of each example with slots.
+        dialogues: of roles that it serves, from the folder; see :mod:`loragent.tool.overheard`.
         training: settings that differ from the defaults.
     """
 
@@ -48,7 +49,12 @@ class Toolset:
     schemas: tuple[ToolSchema, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     copies: int = COPIES
+    dialogues: Sequence[str] = ()
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dialogue_files(self) -> tuple[Path, ...]:
+        return tuple(self.folder / name for name in self.dialogues)
 
     @property
     def examples_file(self) -> Path:
@@ -92,7 +98,7 @@ def load_toolset(folder: str | Path) -> Toolset:
     for key, value in table.items():
         if not isinstance(value, _FIELDS[key]) or value == 0:
             raise ToolError(f"{path}: {key} is {value!r}", f"it is a {_FIELDS[key].__name__}")
-    known = {key: table[key] for key in ("values", "copies", "training") if key in table}
+    known = {key: table[key] for key in ("values", "copies", "dialogues", "training") if key in table}
     return Toolset(place, check_name(str(table.get("name", place.resolve().name))), _schemas(place), **known)
 
 

@@ -13,6 +13,7 @@ from ..plugin import Manifest
 from ..training import Example, Step, TrainSettings, read_examples
 from .catalogue import and_without, catalogue_rows, entries_of, read_catalogue
 from .expand import expand
+from .overheard import overheard
 from .spec import Toolset, load_toolset, read_schemas
 
 
@@ -56,7 +57,8 @@ def train_tools(
 
 
 def tool_rows(toolset: Toolset, data: Sequence[str | Path] = ()) -> list[Example]:
-    """All rows that a plugin of this set is trained on: its own examples and catalogue, expanded, and further data.
+    """All rows that a plugin of this set is trained on: its own examples and catalogue, expanded, what it overhears of
+    the roles that it serves, and further data.
 
     A plugin that reads schemas learns from data without tools too, where ``tools.json`` beside it has their schemas:
     their requests come in conversations like the catalogue's.
@@ -69,6 +71,7 @@ def tool_rows(toolset: Toolset, data: Sequence[str | Path] = ()) -> list[Example
         rows = and_without([*catalogue_rows(read_catalogue(toolset.catalogue_file)), *rows])
     if toolset.examples_file.exists() or not rows:
         rows += expand(toolset.examples_file, toolset.schemas, toolset.values, toolset.copies)
+    rows += overheard((row for path in toolset.dialogue_files for row in read_examples(path)), toolset.schemas)
     if not rows:
         raise DataError(toolset.examples_file, "gives no rows", "write some examples")
     return rows

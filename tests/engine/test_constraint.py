@@ -184,6 +184,20 @@ def test_no_argument_comes_for_ever_and_few_come_once_at_most(required: int, opt
     assert not fits(", ".join(f'"{name}": 1' for name in [names[0], *names]))
 
 
+def test_who_wants_a_tool_that_is_out_of_scope_says_so_and_calls_nothing() -> None:
+    def fits(text: str, **how: Any) -> bool:
+        form: dict[str, Any] = {"must_call": False, "parallel": True, "others": ["alarm"], **how}
+        matcher = LLMatcher(LLTokenizer("byte"), lark((CLOCK,), **form), log_level=0)
+        return bool(matcher.consume_tokens(list(text.encode()))) and bool(matcher.is_accepting())
+
+    assert fits('<tool_call>{"name": "clock", "arguments": {}}</tool_call>')
+    assert fits('<tool_call>{"name": "alarm"')
+    assert fits("Nothing to call.")
+    assert not fits('<tool_call>{"name": "alarm", "arguments": {}}</tool_call>')
+    assert not fits('<tool_call>{"name": "alarm"', must_call=True)
+    assert not fits('<tool_call>{"name": "alarm"', others=[])
+
+
 def test_values_that_are_written_for_a_list_are_those_of_its_items() -> None:
     schema = {
         "properties": {"a": {"type": "array", "items": {"type": "string"}, "enum": ["x", "y"]}},

@@ -27,7 +27,7 @@ from loragent.training import read_examples
 HOUSE = Path(__file__).parent.parent
 ROLES, TOOLS = HOUSE / "roles", HOUSE / "tools" / "hotel"
 DESK = {
-    "concierge": ("price", "request_state"),
+    "concierge": ("request_state",),
     "reservations": ("availability", "price", "book", "change_booking", "cancel_booking"),
     "housekeeping": ("open_request", "request_state"),
 }

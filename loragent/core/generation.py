@@ -187,7 +187,7 @@ class Reply:
 
     Attributes:
         text: the answer without tool-call markup.
-        stack: the plugins that answered, with versions.
+        stack: the plugins that answered, with versions; of an agent's turn, those that called its tools behind them.
         usage: tokens and milliseconds.
         tool_calls: calls the answer makes; of an agent's turn, all that were made on the way.
         results: what became of those that the agent made.

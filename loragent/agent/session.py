@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain
 from typing import Annotated, Any, Literal, TypedDict
 
 from langchain_core.runnables import RunnableLambda
@@ -130,7 +130,7 @@ class Session:
         target = str(asked.arguments.get("to", "")) if asked else ""
         passed = {entry.agent for entry in state["entries"]} | {agent.name}
         if target not in self.agents or target in passed:  # nobody gets the same message twice
-            update = {"entries": (Entry(agent.name, reply),), "messages": (reply.as_message(),), "active": agent.name}
+            update = {"entries": (Entry(agent.name, reply),), "messages": reply.as_messages(), "active": agent.name}
             return Command(update=update, goto=END)
         update = {"entries": (Entry(agent.name, reply, target),), "active": target}
         # The call is no part of the conversation: the colleague sees what the user said, and answers it.
@@ -165,11 +165,14 @@ def _view(agent: Agent, state: _State) -> tuple[Message, ...]:
     A role is trained on its own conversations. Colleagues' turns in front made small models answer like the colleague
     or pass everything on (docs/adr/0005).
     """
-    seen: list[Message] = []
-    for asked, said in pairwise(state["messages"]):
-        if said.role == "assistant" and said.name == agent.name:
-            seen += [asked, said]
-    return (*seen, state["messages"][-1])
+    *before, at_hand = state["messages"]
+    turns: list[list[Message]] = []
+    for message in before:
+        turns += [[message]] if message.role == "user" else []
+        if message.role != "user" and turns:
+            turns[-1].append(message)
+    own = (turn for turn in turns if turn[-1].name == agent.name)
+    return (*chain.from_iterable(own), at_hand)
 
 
 def _limit(max_turns: int) -> dict[str, Any]:

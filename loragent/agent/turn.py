@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
-from ..core import GenerationRequest, Message, Reply, ToolCall, ToolResult, Usage
+from ..core import NOT_SAID, GenerationRequest, Message, Reply, ToolCall, ToolResult, Usage
 from ..core import Generator as Model
 from ..tool import Toolbox
 
@@ -24,7 +24,19 @@ class Quiet:
     request: GenerationRequest
 
 
-Step = GenerationRequest | Quiet | ToolCall  # what a turn asks for: an answer, or a result
+@dataclass(frozen=True, slots=True)
+class Making:
+    """A call to be made.
+
+    Attributes:
+        heard: what the user has said so far.
+    """
+
+    call: ToolCall
+    heard: str
+
+
+Step = GenerationRequest | Quiet | Making  # what a turn asks for: an answer, or a result
 Ask = Callable[[Sequence[Message], str], GenerationRequest | Quiet]  # of what was said meanwhile, with a tool choice
 
 
@@ -65,15 +77,29 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
         if ended or not calls or (isinstance(wanted, Quiet) and all(call in made for call in calls)):
             choice = "none"
             continue
-        said.append(answer.as_message())
-        for call in calls:
-            result = yield call
-            assert isinstance(result, ToolResult)
-            results.append(replace(result, caller=" + ".join(map(str, answer.stack))))
-            said.append(result.as_message())
-        choice = "auto"  # what was asked for was called; to insist would never end
+        called = yield from _made(answer, calls, _heard(wanted))
+        results += called
+        # Who only decides is told nothing of what it made up: there was nothing to call yet, and the role may ask.
+        read = [r for r in called if not (isinstance(wanted, Quiet) and r.error == NOT_SAID)]
+        if read:
+            said.append(Message(role="assistant", content=answer.text, tool_calls=tuple(r.call for r in read)))
+            said += [result.as_message() for result in read]
+        # What was asked for was called; to insist would never end.
+        choice = "auto" if len(read) == len(called) else "none"
     whole = _whole(replies, results)
     return Turn(replace(whole, finish=MAX_CALLS) if ended else whole, (*said, answer.as_message()))
+
+
+def _made(
+    answer: Reply, calls: Sequence[ToolCall], heard: str
+) -> Generator[Step, Reply | ToolResult, list[ToolResult]]:
+    """Some calls of an answer, made one after another."""
+    found = []
+    for call in calls:
+        result = yield Making(call, heard)
+        assert isinstance(result, ToolResult)
+        found.append(replace(result, caller=" + ".join(map(str, answer.stack))))
+    return found
 
 
 def run(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:
@@ -104,8 +130,8 @@ def stream(
     try:
         wanted = next(turn)
         while True:
-            if isinstance(wanted, ToolCall):
-                result = toolbox.run(wanted)
+            if isinstance(wanted, Making):
+                result = toolbox.run(wanted.call, wanted.heard)
                 yield result
                 wanted = turn.send(result)
                 continue
@@ -126,8 +152,8 @@ async def astream(
     try:
         wanted = next(turn)
         while True:
-            if isinstance(wanted, ToolCall):
-                result = await toolbox.arun(wanted)
+            if isinstance(wanted, Making):
+                result = await toolbox.arun(wanted.call, wanted.heard)
                 yield result
                 wanted = turn.send(result)
                 continue
@@ -139,6 +165,11 @@ async def astream(
                     yield item
     except StopIteration as end:
         yield end.value
+
+
+def _heard(wanted: GenerationRequest | Quiet) -> str:
+    request = wanted.request if isinstance(wanted, Quiet) else wanted
+    return "\n".join(message.content for message in request.messages if message.role == "user")
 
 
 def _whole(replies: Sequence[Reply], results: Sequence[ToolResult]) -> Reply:

@@ -24,9 +24,10 @@ from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
 from .limits import Limits
 from .message import Message, ToolCall, as_messages
 from .ports import Generator
-from .tool import ToolResult, ToolSchema, ordered, tool_schemas
+from .tool import NOT_SAID, ToolResult, ToolSchema, ordered, tool_schemas
 
 __all__ = [
+    "NOT_SAID",
     "BaseModelError",
     "ContextOverflow",
     "Curriculum",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .errors import OutputInvalid
 from .message import Message, ToolCall, as_messages
-from .tool import ToolResult, ToolSchema, tool_schemas
+from .tool import NOT_SAID, ToolResult, ToolSchema, tool_schemas
 
 
 class Use(BaseModel):
@@ -210,6 +210,14 @@ class Reply:
     data: Any = None
     told: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False)
+
+    def as_messages(self) -> tuple[Message, ...]:
+        """What the reply adds to a conversation: calls that were made, their results, and the answer."""
+        made = [result for result in self.results if result.error != NOT_SAID]
+        calls = [Message(role="assistant", tool_calls=(r.call,), name=self.agent or None) for r in made]
+        results = [result.as_message() for result in made]
+        pairs = (message for pair in zip(calls, results, strict=True) for message in pair)
+        return (*pairs, self.as_message())
 
     def as_message(self) -> Message:
         """The reply as the next turn of the conversation, without calls that were answered on the way to it."""

@@ -75,14 +75,17 @@ class ToolSchema(BaseModel):
         return cls(name=item.name, description=item.description or "", parameters=kept)
 
 
+NOT_SAID = "not said"
+
+
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     """What became of a call.
 
     Attributes:
         content: what the model reads.
-        error: the kind of error, empty if there was none: "unknown tool", "arguments", "not confirmed", "timeout", or
-            the name of the exception that the tool raised.
+        error: the kind of error, empty if there was none: "unknown tool", "arguments", "not said", "not confirmed",
+            "timeout", or the name of the exception that the tool raised.
         traceback: of that exception.
         seconds: what the call took, other attempts included.
         caller: the plugins that made the call, as ``hotel@1``; empty for the bare base.

@@ -24,12 +24,14 @@ class ToolSettings:
         retries: how often a call that raised is tried again.
         max_output: characters of a result that the model gets to read.
         confirm: ask a person first.
+        said: arguments whose values the user must have said; a call that passes on another is not made.
     """
 
     timeout: float = 30.0
     retries: int = 0
     max_output: int = 4000
     confirm: bool = False
+    said: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.timeout <= 0 or self.retries < 0 or self.max_output < 1:
@@ -62,7 +64,7 @@ def tool(
     Args:
         name: by default the function's.
         description: by default the docstring.
-        settings: of :class:`ToolSettings`: ``timeout``, ``retries``, ``max_output``, ``confirm``.
+        settings: of :class:`ToolSettings`: ``timeout``, ``retries``, ``max_output``, ``confirm``, ``said``.
 
     Raises:
         ToolRefused: an argument has no type, or nothing says what the tool is for.

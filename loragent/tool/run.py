@@ -16,8 +16,9 @@ from typing import Any
 from langchain_core.tools import BaseTool, StructuredTool
 from pydantic import BaseModel, ValidationError
 
-from ..core import ToolCall, ToolRefused, ToolResult, ToolSchema, tool_schemas
+from ..core import NOT_SAID, ToolCall, ToolRefused, ToolResult, ToolSchema, tool_schemas
 from .define import ToolSettings, settings_of, tool
+from .said import unsaid
 
 Confirm = Callable[[ToolCall], bool]
 
@@ -42,31 +43,37 @@ class Toolbox:
     def __bool__(self) -> bool:
         return bool(self._tools)
 
-    def run(self, call: ToolCall) -> ToolResult:
-        """Make a call. What goes wrong is in the result; nothing is raised."""
+    def run(self, call: ToolCall, heard: str | None = None) -> ToolResult:
+        """Make a call. What goes wrong is in the result; nothing is raised.
+
+        Args:
+            heard: what the user said, where that is known; see :class:`ToolSettings`.
+        """
         # On a thread, since the caller's may have a loop that runs.
-        result: ToolResult = _started(lambda: asyncio.run(self._result(call, apart=True))).result()
+        result: ToolResult = _started(lambda: asyncio.run(self._result(call, heard, apart=True))).result()
         return result
 
-    async def arun(self, call: ToolCall) -> ToolResult:
+    async def arun(self, call: ToolCall, heard: str | None = None) -> ToolResult:
         """:meth:`run` for asyncio: ``async`` tools run in the caller's loop, whose connections they may hold."""
-        return await self._result(call, apart=False)
+        return await self._result(call, heard, apart=False)
 
-    async def _result(self, call: ToolCall, *, apart: bool) -> ToolResult:
+    async def _result(self, call: ToolCall, heard: str | None, *, apart: bool) -> ToolResult:
         began = time.perf_counter()
         try:
-            content, error, trace = await self._answer(call, apart)
+            content, error, trace = await self._answer(call, heard, apart)
         except Exception as failed:  # whoever was to confirm it, say
             content, error, trace = _failed(call.name, failed)
         return ToolResult(call, content, error, trace, time.perf_counter() - began)
 
-    async def _answer(self, call: ToolCall, apart: bool) -> tuple[str, str, str]:
+    async def _answer(self, call: ToolCall, heard: str | None, apart: bool) -> tuple[str, str, str]:
         found = self._tools.get(call.name)
         if found is None:
             return f"There is no tool {call.name}. There are: {', '.join(self._tools) or 'none'}.", "unknown tool", ""
         settings = settings_of(found)
         if refused := _refused_arguments(found, call):
             return refused, "arguments", ""
+        if heard is not None and (missing := unsaid(call.arguments, settings.said, heard)):
+            return f"{call.name} was not called: nobody has said the {', '.join(missing)}.", NOT_SAID, ""
         if settings.confirm and not await _ask(self._confirm, call):
             return "This call was not confirmed and has not been made.", "not confirmed", ""
         return await _attempts(lambda: _begin(found, call.arguments, apart), call.name, settings)

@@ -135,6 +135,40 @@ def test_who_decides_and_repeats_itself_is_asked_no_further() -> None:
     assert len(model.batches) == 3
 
 
+@la.tool(said=("nights",))
+def stay(nights: int) -> str:
+    "Book a stay."
+    return f"booked for {nights}"
+
+
+def stays(n: int) -> la.ToolCall:
+    return la.ToolCall(name="stay", arguments={"nights": n})
+
+
+def test_who_only_decides_and_makes_something_up_has_called_nothing() -> None:
+    clerk = la.Agent("clerk", base=Caller([stays(9)]), tools=[stay], stack=["clerk"], toolset="desk")
+    reply = clerk.run("A room for three nights")
+    assert [(r.error, r.caller) for r in reply.results] == [("not said", "")]
+    assert reply.text == "A room for three nights"  # what the role read last
+    assert [m.role for m in clerk.history()] == ["user", "assistant"]
+
+
+def test_who_also_speaks_reads_that_it_was_made_up() -> None:
+    reply = la.Agent("clerk", base=Caller([stays(9)]), tools=[stay]).run("A room for three nights")
+    assert reply.text == "stay was not called: nobody has said the nights."
+
+
+def test_in_a_session_an_agent_reads_what_it_has_called_before() -> None:
+    model = Caller([stays(3)])
+    clerk = la.Agent("clerk", base=model, tools=[stay], stack=["clerk"], toolset="desk")
+    session = la.Session([clerk])
+    assert session.run("three nights").text == "booked for 3"
+    session.run("thanks")
+    deciding = next(r for (r,) in model.batches if r.messages[-1].content == "thanks")
+    assert [m.role for m in deciding.messages] == ["user", "assistant", "tool", "assistant", "user"]
+    assert deciding.messages[1].tool_calls == (stays(3),)
+
+
 def test_on_a_real_engine_an_agent_calls_and_reads_what_came_back(base: la.Base) -> None:
     clerk = la.Agent("clerk", base=base, tools=[price], max_tokens=100, max_calls=1)
     reply = clerk.run("How much?", tool_choice="required", seed=1, temperature=1.0, parallel_calls=False)

@@ -86,7 +86,7 @@ class Hotel:
 HOTEL = Hotel(os.environ.get("HARBOUR_HOTEL_DB", ":memory:"))
 
 
-@la.tool
+@la.tool(said=("arrival", "nights"))
 def availability(room_type: RoomType, arrival: str, nights: int) -> str:
     """Whether a room of a type is free.
 
@@ -101,7 +101,7 @@ def availability(room_type: RoomType, arrival: str, nights: int) -> str:
     return f"{_stay(room_type, day, nights)}: {state}, {_rate(room_type, day)} euros a night"
 
 
-@la.tool
+@la.tool(said=("arrival", "nights"))
 def price(room_type: RoomType, arrival: str, nights: int) -> str:
     """What a stay costs.
 
@@ -117,7 +117,7 @@ def price(room_type: RoomType, arrival: str, nights: int) -> str:
     )
 
 
-@la.tool
+@la.tool(said=("name", "arrival", "nights", "guests"))
 def book(name: str, room_type: RoomType, arrival: str, nights: int, guests: int) -> str:
     """Book a room.
 
@@ -143,7 +143,7 @@ def book(name: str, room_type: RoomType, arrival: str, nights: int, guests: int)
     return f"booked for {name}: {_stay(room_type, day, nights)}, {_rate(room_type, day)} euros a night"
 
 
-@la.tool
+@la.tool(said=("name", "arrival", "new_arrival", "new_nights"))
 def change_booking(name: str, arrival: str, new_arrival: str | None = None, new_nights: int | None = None) -> str:
     """Move a booking, or make it longer or shorter.
 
@@ -173,7 +173,7 @@ def change_booking(name: str, arrival: str, new_arrival: str | None = None, new_
     return f"changed for {name}: {_stay(kind, day, nights)}"
 
 
-@la.tool
+@la.tool(said=("name", "arrival"))
 def cancel_booking(name: str, arrival: str) -> str:
     """Cancel a booking.
 
@@ -187,7 +187,7 @@ def cancel_booking(name: str, arrival: str) -> str:
     return f"cancelled for {name}: {_said(start)}"
 
 
-@la.tool
+@la.tool(said=("room",))
 def open_request(room: int, kind: Kind, what: str) -> str:
     """Tell housekeeping what a room needs.
 
@@ -202,7 +202,7 @@ def open_request(room: int, kind: Kind, what: str) -> str:
     return f"noted for room {room}: {kind}, {what}"
 
 
-@la.tool
+@la.tool(said=("room",))
 def request_state(room: int) -> str:
     """How far what a room asked for has come.
 

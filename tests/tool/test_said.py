@@ -1,0 +1,65 @@
+"""What was said and what was made up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import loragent as la
+from loragent.core import NOT_SAID
+from loragent.tool import Toolbox
+from loragent.tool.said import unsaid
+
+
+@pytest.mark.parametrize(
+    ("value", "heard"),
+    [
+        ("Mira Osei", "my name's mira osei"),
+        ("4 April", "from April 4th please"),
+        ("the 4th of April", "the 4th of April"),
+        (3, "Three nights."),
+        (21, "for 21 nights"),
+        (7, "a week in May"),
+        (2, "my husband and I"),
+        (305, "the heating in 305 won't come on"),
+        (True, "whatever"),
+        (None, ""),
+        (["milk", "tea"], "tea and milk"),
+    ],
+)
+def test_what_was_said(value: Any, heard: str) -> None:
+    assert unsaid({"a": value}, ["a", "b"], heard) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "heard"),
+    [
+        ("Liam", "a family room from 4 April, three nights"),
+        ("Mira Osei", "Mira"),
+        (4, "Three nights."),
+        ("Thursday", "from 4 April"),
+        (14, "for 4 nights"),
+        ({"city": "Rome"}, "to Paris"),
+    ],
+)
+def test_what_was_made_up(value: Any, heard: str) -> None:
+    assert unsaid({"a": value}, ["a"], heard) == ["a"]
+
+
+def test_a_call_with_a_value_that_nobody_said_is_not_made() -> None:
+    made = []
+
+    @la.tool(said=("name",))
+    def book(name: str, nights: int) -> str:
+        "Book a room."
+        made.append((name, nights))
+        return "booked"
+
+    box = Toolbox([book])
+    call = la.ToolCall(name="book", arguments={"name": "Liam", "nights": 4})
+    refused = box.run(call, "a room for 3 nights please")
+    assert (refused.error, refused.content) == (NOT_SAID, "book was not called: nobody has said the name.")
+    assert made == []
+    assert box.run(call, "I'm Liam").content == "booked"
+    assert box.run(call).content == "booked"  # a caller who doesn't know what was said

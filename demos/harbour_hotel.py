@@ -37,8 +37,8 @@ DAY = (
     "Good evening! Until when is breakfast on Sunday, and may our dog sleep in the room?",
     "Lovely. We might come back in spring: is a family room free from 4 April?",
     "Three nights.",
-    "There are four of us. My name is Mira Osei.",
-    "Yes please!",
+    "Please book it then. There are four of us, and the name is Mira Osei.",
+    "How much is it in all, from 4 April for three nights?",
     "Oh, and the heating in 305 won't come on.",
     "Thank you so much, goodbye!",
 )

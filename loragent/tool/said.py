@@ -14,27 +14,29 @@ _NUMBERS = (
     "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty",
 )  # fmt: skip
 _OTHERWISE = {7: {"week"}, 14: {"fortnight", "weeks"}}
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+_DAY = re.compile(rf"\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}\b|\b{_MONTH} (?:the )?\d{{1,2}}(?:st|nd|rd|th)?\b")
 _ANYHOW = (1, 2)  # "just me", "my wife and I", "a night": there are too many ways to say them
 
 
 def unsaid(arguments: Mapping[str, Any], names: Iterable[str], heard: str) -> list[str]:
     """Which of some arguments have a value that nobody said."""
-    words = _words(heard)
-    return [name for name in names if name in arguments and not _was_said(arguments[name], words)]
+    words, counts = _words(heard), _words(_DAY.sub(" ", heard.lower()))  # "from 4 April" says nothing of four nights
+    return [name for name in names if name in arguments and not _was_said(arguments[name], words, counts)]
 
 
-def _was_said(value: Any, words: set[str]) -> bool:
+def _was_said(value: Any, words: set[str], counts: set[str]) -> bool:
     if value is None or isinstance(value, bool):
         return True
     if isinstance(value, (int, float)):
         ways = {f"{value:g}"} | _OTHERWISE.get(int(value), set())
         if value in range(len(_NUMBERS)):
             ways.add(_NUMBERS[int(value)])
-        return value in _ANYHOW or bool(ways & words)
+        return value in _ANYHOW or bool(ways & counts)
     if isinstance(value, Mapping):
-        return all(_was_said(inner, words) for inner in value.values())
+        return all(_was_said(inner, words, counts) for inner in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_was_said(inner, words) for inner in value)
+        return all(_was_said(inner, words, counts) for inner in value)
     return _words(str(value)) <= words
 
 

@@ -21,6 +21,7 @@ from loragent.tool.said import unsaid
         (3, "Three nights."),
         (21, "for 21 nights"),
         (7, "a week in May"),
+        (4, "from 4 April for 4 nights"),
         (2, "my husband and I"),
         (305, "the heating in 305 won't come on"),
         (True, "whatever"),
@@ -35,6 +36,9 @@ def test_what_was_said(value: Any, heard: str) -> None:
 @pytest.mark.parametrize(
     ("value", "heard"),
     [
+        (4, "is a room free from 4 April?"),
+        (4, "from April the 4th"),
+        (4, "the 4th of April"),
         ("Liam", "a family room from 4 April, three nights"),
         ("Mira Osei", "Mira"),
         (4, "Three nights."),

@@ -6,6 +6,7 @@ A small model fills the gaps of a form with what it has read elsewhere: such a v
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,25 +22,35 @@ _ANYHOW = (1, 2)  # "just me", "my wife and I", "a night": there are too many wa
 
 def unsaid(arguments: Mapping[str, Any], names: Iterable[str], heard: str) -> list[str]:
     """Which of some arguments have a value that nobody said."""
-    words, counts = _words(heard), _words(_DAY.sub(" ", heard.lower()))  # "from 4 April" says nothing of four nights
-    return [name for name in names if name in arguments and not _was_said(arguments[name], words, counts)]
+    words = set(_words(heard))
+    # "from 4 April" says nothing of four nights; nor does "four of us", once that is the guests.
+    numbers = Counter(_words(_DAY.sub(" ", heard.lower())))
+    return [name for name in names if name in arguments and not _was_said(arguments[name], words, numbers)]
 
 
-def _was_said(value: Any, words: set[str], counts: set[str]) -> bool:
+def _was_said(value: Any, words: set[str], numbers: Counter[str]) -> bool:
     if value is None or isinstance(value, bool):
         return True
     if isinstance(value, (int, float)):
-        ways = {f"{value:g}"} | _OTHERWISE.get(int(value), set())
-        if value in range(len(_NUMBERS)):
-            ways.add(_NUMBERS[int(value)])
-        return value in _ANYHOW or bool(ways & counts)
+        return value in _ANYHOW or _taken(value, numbers)
     if isinstance(value, Mapping):
-        return all(_was_said(inner, words, counts) for inner in value.values())
+        return all(_was_said(inner, words, numbers) for inner in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_was_said(inner, words, counts) for inner in value)
-    return _words(str(value)) <= words
+        return all(_was_said(inner, words, numbers) for inner in value)
+    return words.issuperset(_words(str(value)))
 
 
-def _words(text: str) -> set[str]:
+def _taken(value: float, numbers: Counter[str]) -> bool:
+    """Whether a number was said once more than it was needed so far."""
+    ways = {f"{value:g}"} | _OTHERWISE.get(int(value), set())
+    if value in range(len(_NUMBERS)):
+        ways.add(_NUMBERS[int(value)])
+    said = next((way for way in ways if numbers[way] > 0), None)
+    if said is not None:
+        numbers[said] -= 1
+    return said is not None
+
+
+def _words(text: str) -> list[str]:
     """Lower case, "4th" as "4"."""
-    return {re.sub(r"(?<=\d)(st|nd|rd|th)$", "", word) for word in re.findall(r"\w+", text.lower())}
+    return [re.sub(r"(?<=\d)(st|nd|rd|th)$", "", word) for word in re.findall(r"\w+", text.lower())]

@@ -51,6 +51,13 @@ def test_what_was_made_up(value: Any, heard: str) -> None:
     assert unsaid({"a": value}, ["a"], heard) == ["a"]
 
 
+def test_a_number_that_is_said_once_is_one_argument() -> None:
+    both = {"nights": 4, "guests": 4}
+    assert unsaid(both, both, "four of us, for three nights") == ["guests"]
+    assert unsaid(both, both, "four of us, for 4 nights") == []
+    assert unsaid({"nights": 3, "guests": 4}, both, "four of us, for three nights") == []
+
+
 def test_a_call_with_a_value_that_nobody_said_is_not_made() -> None:
     made = []
 

@@ -76,25 +76,28 @@ class Runner:
         return logits
 
     def decode(self, rows: Rows[Sequence]) -> Tensor:
-        """Read one token of each row, slot i being row i; returns logits [rows, vocabulary]."""
+        """Read one token of each row; returns logits [rows, vocabulary]."""
         width = max(row.done for row in rows) + 1
         self.cache.reserve(len(rows), width)
         ids = torch.tensor([[row.ids[-1]] for row in rows]).to(self._device)
         positions = torch.tensor([[row.done] for row in rows]).to(self._device)
         plan = self.planner.decoding([row.mounts for row in rows])
-        if self._graphs is None:
-            logits = self._decoding(plan, width, ids, positions)()
+        slots = [row.slot for row in rows]
+        if self._graphs is None or slots != list(range(len(rows))):  # others are part of a step that is tried again
+            logits = self._decoding(plan, slots, width, ids, positions)()
         else:
             width = min(-(-width // WIDTH) * WIDTH, self.cache.tokens)
-            step = partial(self._decoding, plan, width)
+            step = partial(self._decoding, plan, slots, width)
             logits = self._graphs.logits(ids, positions, width, plan, self.cache.moved, step)
         for row in rows:
             row.done += 1
         return logits
 
-    def _decoding(self, plan: Plan, width: int, ids: Tensor, positions: Tensor) -> Callable[[], Tensor]:
+    def _decoding(
+        self, plan: Plan, slots: Rows[int], width: int, ids: Tensor, positions: Tensor
+    ) -> Callable[[], Tensor]:
         """What reads a token of each row and gives logits [rows, vocabulary]; ids, positions: [rows, 1]."""
-        cache = self.cache.writer(range(len(ids)), positions, width)
+        cache = self.cache.writer(slots, positions, width)
 
         def run() -> Tensor:
             mask = (torch.arange(width, device=self._device) <= positions)[:, None, None]  # [rows, 1, 1, k]

@@ -16,7 +16,8 @@ LONGEST = 4096  # tokens that the shortest end of anything may have
 WAYS = 24  # that are tried at most
 MARGIN = 32  # tokens beyond what was needed last: so close to the end, a way out is always known
 LOOK = 16  # tokens: so often before that
-_CLOSING = ['"', "}", "]", "0", *string.digits[1:], *string.ascii_lowercase, *string.ascii_uppercase, *" -_:.,/@{[+TZ"]
+# What an address or a time needs comes before the letters, of which it may hold but so many.
+_CLOSING = [*".-:_,/+ TZ", *string.digits, *string.ascii_lowercase, *string.ascii_uppercase, *"{["]
 
 
 class Vocabulary:
@@ -32,7 +33,7 @@ class Vocabulary:
         self.ends = frozenset(tokens.eos_tokens)
         single = [tokens.greedy_tokenize(text) for text in _CLOSING]
         self._closing = [ids[0] for ids in single if len(ids) == 1]
-        self._letter, self._brace, self._bracket = (tokens.greedy_tokenize(text)[0] for text in "a}]")
+        self._letter, *self._ends = (tokens.greedy_tokenize(text)[0] for text in 'a}]"@')
 
     def allowed(self, matcher: LLMatcher) -> Tensor:
         """Which tokens may come next, [vocabulary], bool."""
@@ -72,10 +73,9 @@ class Vocabulary:
     def _one(self, matcher: LLMatcher, turn: int) -> int:
         mask = matcher.compute_bitmask()  # no tensor: callers' threads come here too, where torch has no business
         at = turn % len(self._closing)
-        order = (*self._closing[:3], *self._closing[at:], *self._closing[:at])
-        if not mask[self._letter >> 3] >> (self._letter & 7) & 1:  # not in a string, where they would be letters
-            order = (self._brace, self._bracket, *order)
-        for token in order:
+        in_string = mask[self._letter >> 3] >> (self._letter & 7) & 1  # where brackets may be letters
+        ends = self._ends[2:] if in_string else self._ends
+        for token in (*ends, *self._closing[at:], *self._closing[:at]):
             if mask[token >> 3] >> (token & 7) & 1:
                 return token
         byte = next((n for n, bits in enumerate(mask) if bits), 0)

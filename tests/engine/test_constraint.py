@@ -240,6 +240,7 @@ LEAVES = st.one_of(
     st.just({"type": "boolean"}),
     st.just({"type": ["string", "null"]}),
     st.just({"type": "string", "format": "date"}),
+    st.just({"type": "string", "format": "email"}),
     st.builds(lambda n: {"type": "string", "minLength": n, "maxLength": n + 3}, st.integers(0, 4)),
     st.just({"type": "string", "pattern": "^[A-Z]{3}-[0-9]+$"}),
     st.builds(lambda v: {"enum": v}, st.lists(st.one_of(NAMES, st.integers(-99, 99)), min_size=1, max_size=3)),

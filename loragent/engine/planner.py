@@ -66,8 +66,10 @@ class Planner:
         return plan
 
     def _rows_are_faster(self, stacks: Sequence[Stack]) -> bool:
-        if self._rows_always or not self._rows_pay:
-            return self._rows_always
+        if self._rows_always:
+            return True
+        if not self._rows_pay:
+            return False
         ranks = {m.key: m.weights.rank for stack in stacks for m in stack}
         widest = max(sum(m.weights.rank for m in stack) for stack in stacks)
         return sum(ranks.values()) >= 64 and widest * len(stacks) <= 1.5 * sum(ranks.values())

@@ -208,7 +208,7 @@ class Sequence:
     def _reply(self) -> Reply:
         now = time.perf_counter()
         text, calls = self._template.parse(self._text)
-        if self._constraint is not None:  # a call that was begun of a tool that is out of scope
+        if self._constraint is not None and self.request.output is None:  # a tool out of scope was named
             text = text.partition(CALL)[0].rstrip()
         usage = Usage(
             prompt_tokens=self.prompt_tokens,

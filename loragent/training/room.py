@@ -31,8 +31,13 @@ class Room:
 
 
 # More positions save no time on a CPU and pad more; and oneDNN packs a copy of the matrix that it multiplies with.
-_CPU = Room(384, 1536, 64 << 20, 1 << 30, 96, 10_000_000, 8192)
-_GPU = Room(1 << 14, 1 << 14, 0, 4 << 30, 2048, 256 << 20, 1 << 20)
+_CPU = Room(
+    micro_tokens=384, joint_tokens=1536, kept=64 << 20, trunk=1 << 30, positions=96, logits=10_000_000, vocabulary=8192
+)
+_GPU = Room(
+    micro_tokens=1 << 14, joint_tokens=1 << 14, kept=0, trunk=4 << 30, positions=2048, logits=256 << 20,
+    vocabulary=1 << 20,
+)  # fmt: skip
 
 
 def room(device: torch.device) -> Room:

@@ -45,15 +45,6 @@ def peft_greedy(tiny: Path, plugins: list[Path], ids: list[int], steps: int) -> 
     return out, first
 
 
-@pytest.fixture
-def plugins(make_plugin: MakePlugin) -> list[Path]:
-    return [
-        make_plugin("a", seed=1, rank=4),
-        make_plugin("b", seed=2, rank=2, layers_to_transform=[2, 3]),
-        make_plugin("c", seed=3, rank=8, use_rslora=True, target_modules=["q_proj", "down_proj"]),
-    ]
-
-
 def counting(patch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens of each row the engine reads from now on, chunk by chunk."""
     read: list[int] = []

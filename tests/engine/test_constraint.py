@@ -105,6 +105,11 @@ def test_a_typed_result_is_of_that_type(base: la.Base, seed: int) -> None:
     assert reply.data.model_dump(mode="json").keys() == json.loads(reply.text).keys() | {"several"}
 
 
+def test_a_typed_result_may_hold_what_calls_begin_with(base: la.Base) -> None:
+    schema = {"type": "object", "properties": {"a": {"enum": ["<tool_call>{"]}}, "required": ["a"]}
+    assert ask(base, output=schema).data == {"a": "<tool_call>{"}
+
+
 def test_a_typed_result_beside_tools_is_either(base: la.Base) -> None:
     kinds = set()
     for seed in range(8):

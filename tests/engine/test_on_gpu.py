@@ -14,7 +14,7 @@ import loragent as la
 from loragent.core import TrainingRow
 from loragent.engine import graphs
 from loragent.training import TrainSettings
-from tests.conftest import MakePlugin, dialogues
+from tests.conftest import dialogues
 from tests.engine.test_against_peft import TEXTS, peft_greedy
 
 pytestmark = pytest.mark.gpu
@@ -25,15 +25,6 @@ def gpu(tiny: Path, tmp_path: Path) -> Iterator[la.Base]:
     """The tiny base on the GPU, in float32."""
     with la.Base.load(tiny, device="cuda", dtype="float32", library=tmp_path / "gpu") as loaded:
         yield loaded
-
-
-@pytest.fixture
-def plugins(make_plugin: MakePlugin) -> list[Path]:
-    return [
-        make_plugin("a", seed=1, rank=4),
-        make_plugin("b", seed=2, rank=2, layers_to_transform=[2, 3]),
-        make_plugin("c", seed=3, rank=8, use_rslora=True, target_modules=["q_proj", "down_proj"]),
-    ]
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from .core import (
     GenerationTimeout,
     Limits,
     LoragentError,
+    MemoryFault,
     Message,
     Mounted,
     OutputInvalid,
@@ -39,6 +40,7 @@ from .core import (
     Use,
 )
 from .learning import Report
+from .memory import QA, Fact, Memory, Note, Recall, Record
 from .plugin import Library, Manifest, Plugin
 from .role import train_role
 from .tool import MCPTools, ToolSettings, load_tools, mcp_tools, plugin_tool, tool, train_tools
@@ -46,6 +48,7 @@ from .tool import MCPTools, ToolSettings, load_tools, mcp_tools, plugin_tool, to
 __version__ = "0.1.0"
 
 __all__ = [
+    "QA",
     "Agent",
     "Base",
     "BaseModelError",
@@ -53,6 +56,7 @@ __all__ = [
     "DataError",
     "EngineBusy",
     "Entry",
+    "Fact",
     "FetchError",
     "GenerationError",
     "GenerationRequest",
@@ -62,14 +66,19 @@ __all__ = [
     "LoragentError",
     "MCPTools",
     "Manifest",
+    "Memory",
+    "MemoryFault",
     "Message",
     "Mounted",
+    "Note",
     "OutputInvalid",
     "Plugin",
     "PluginBusy",
     "PluginError",
     "PluginNotFound",
     "PluginRefused",
+    "Recall",
+    "Record",
     "Reply",
     "Report",
     "RoleError",

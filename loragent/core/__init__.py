@@ -10,6 +10,7 @@ from .errors import (
     GenerationError,
     GenerationTimeout,
     LoragentError,
+    MemoryFault,
     OutputInvalid,
     PluginBusy,
     PluginError,
@@ -23,7 +24,7 @@ from .errors import (
 from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
 from .limits import Limits
 from .message import Message, ToolCall, as_messages
-from .ports import Generator
+from .ports import Embedder, Generator
 from .tool import NOT_SAID, ToolResult, ToolSchema, ordered, tool_schemas
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "ContextOverflow",
     "Curriculum",
     "DataError",
+    "Embedder",
     "EngineBusy",
     "FetchError",
     "GenerationError",
@@ -40,6 +42,7 @@ __all__ = [
     "Generator",
     "Limits",
     "LoragentError",
+    "MemoryFault",
     "Message",
     "Mounted",
     "OutputInvalid",

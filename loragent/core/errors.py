@@ -15,8 +15,9 @@ LoragentError
 │   ├── GenerationTimeout   a request took longer than it was given
 │   └── OutputInvalid       an answer has the asked form, but its model refuses the values
 ├── RoleError               a role folder is incomplete or contradictory
-└── ToolError               a tool can't be used, or a call of it failed
-    └── ToolRefused         the tool itself is unacceptable: no types, no schema that a grammar holds, a name twice
+├── ToolError               a tool can't be used, or a call of it failed
+│   └── ToolRefused         the tool itself is unacceptable: no types, no schema that a grammar holds, a name twice
+└── MemoryFault             a memory can't be opened, read or written
 """
 
 from __future__ import annotations
@@ -167,3 +168,7 @@ class ToolRefused(ToolError):
     def __init__(self, tool: str, what: str, way_out: str = "") -> None:
         self.tool = tool
         super().__init__(f"tool {tool}: {what}", way_out)
+
+
+class MemoryFault(LoragentError):
+    """A memory can't be opened, read or written."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .generation import GenerationRequest, Reply
 
 
@@ -35,4 +38,18 @@ class Generator(Protocol):
     @property
     def context_length(self) -> int:
         """Tokens that prompt and answer may hold together."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Texts as vectors whose products are cosines."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[texts, size], in their order; every row has length 1."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies what is computed; vectors of different fingerprints can't be compared."""
         ...

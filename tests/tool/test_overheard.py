@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import loragent as la
 from loragent.core import ToolSchema
 from loragent.tool import load_toolset, tool_rows
@@ -53,6 +55,19 @@ def test_a_dialogue_that_calls_none_of_the_tools_gives_nothing() -> None:
     assert overheard([Example(1, (user("hi"), says("hello")), {}), Example(2, TALK[6:], {})], [WAKE]) == []
 
 
+def test_where_it_still_speaks_before_it_calls_there_is_nothing_to_call_yet() -> None:
+    talk = (
+        user("Wake me please"),
+        says("At what time?"),
+        user("six"),
+        says("At six. Shall I?"),
+        user("yes"),
+        *TALK[3:6],
+    )
+    rows = overheard([Example(1, talk, {})], [WAKE])
+    assert [row.messages[-2].content for row in rows[1:]] == ["Wake me please", "six", "noted"]
+
+
 def test_a_set_names_the_dialogues_that_it_overhears(tmp_path: Path) -> None:
     place = tmp_path / "desk"
     place.mkdir()
@@ -61,6 +76,11 @@ def test_a_set_names_the_dialogues_that_it_overhears(tmp_path: Path) -> None:
     (place / "examples.jsonl").write_text(json.dumps({"say": "Do you sell boats?", "reply": NO_CALL}) + "\n")
     (tmp_path / "talk.jsonl").write_text(json.dumps({"messages": [m.to_wire() for m in TALK]}) + "\n")
     assert len(tool_rows(load_toolset(place))) == 4
+    (place / "toolset.toml").write_text('dialogues = ["../talk.jsonl"]\noverheard = 2\n')
+    assert len(tool_rows(load_toolset(place))) == 3
+    (place / "toolset.toml").write_text("overheard = -2\n")
+    with pytest.raises(la.ToolError, match="overheard is -2"):
+        load_toolset(place)
 
 
 def test_data_with_its_tools_beside_it_teaches_to_read_schemas(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from .core import (
     Use,
 )
 from .learning import Report
-from .memory import QA, Fact, Memory, Note, Recall, Record
+from .memory import QA, Fact, Memory, Night, Note, Recall, Record
 from .plugin import Library, Manifest, Plugin
 from .role import train_role
 from .tool import MCPTools, ToolSettings, load_tools, mcp_tools, plugin_tool, tool, train_tools
@@ -70,6 +70,7 @@ __all__ = [
     "MemoryFault",
     "Message",
     "Mounted",
+    "Night",
     "Note",
     "OutputInvalid",
     "Plugin",

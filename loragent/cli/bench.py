@@ -9,6 +9,7 @@ import typer
 
 from .bench_role import bench_role
 from .engine.table import bench_engine
+from .memory import bench_memory
 from .tools import bench_tools
 
 app = typer.Typer(no_args_is_help=True)
@@ -62,3 +63,15 @@ def tools(
 ) -> None:
     """Calls on Snips, Seal-Tools and BFCL, what the grammar costs, and whether all that comes out is valid."""
     bench_tools(data, out, only.split(","), rows, calling=calling, as_json=as_json)
+
+
+@app.command("memory")
+def memory(
+    out: Annotated[Path, typer.Option(help="Where the memories are kept.")] = Path("runs/bench-memory"),
+    only: Annotated[str, typer.Option(help="Which parts.")] = "gate,nights",
+    sessions: Annotated[int, typer.Option(min=1, help="Of 25 facts, with a night behind each.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of the invented world.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
+) -> None:
+    """What is known told from what isn't, and what is recalled of an invented world after some nights."""
+    bench_memory(out, only.split(","), sessions, seed, as_json=as_json)

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from ..core import LoragentError
-from . import bench, data, doctor, mcp, plugins, talk, train
+from . import bench, data, doctor, mcp, memories, plugins, talk, train
 from .console import err
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(train.train_app, name="train", help="Train, evaluate, publish.")
 app.add_typer(train.eval_app, name="eval", help="Score a plugin against prompts.")
 app.add_typer(data.app, name="data", help="Look at training data as the trainer sees it.")
 app.add_typer(plugins.app, name="plugins", help="Plugins on disk: list, show, compare, roll back, move.")
+app.add_typer(memories.app, name="memory", help="What a memory holds, and how it came to that.")
 app.add_typer(bench.app, name="bench", help="The numbers in the README.")
 app.command("mcp")(mcp.serve)
 app.command("doctor")(doctor.doctor)

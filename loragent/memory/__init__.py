@@ -1,8 +1,10 @@
 """What agents lived through: a log that is the only truth, what follows from it, and a store that finds it."""
 
 from .fact import QA, Fact, Note, Record, Scope
+from .match import Match
 from .memory import Memory
 from .recall import Recall
+from .sleep import Night
 from .store import Hit
 
-__all__ = ["QA", "Fact", "Hit", "Memory", "Note", "Recall", "Record", "Scope"]
+__all__ = ["QA", "Fact", "Hit", "Match", "Memory", "Night", "Note", "Recall", "Record", "Scope"]

@@ -24,7 +24,8 @@ from .database import Database
 from .fact import Scope
 
 FIRST = "0" * 64
-ERASED = "erased"  # kind of the episode that says which contents were erased
+TOLD, KEPT, ERASED, SLEPT, REVERTED = "told", "kept", "erased", "slept", "reverted"
+OWN_KINDS = (TOLD, KEPT, ERASED, SLEPT, REVERTED)  # of the episodes that the memory writes itself
 
 
 @dataclass(frozen=True, slots=True)

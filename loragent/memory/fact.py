@@ -9,13 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from ..core import MemoryFault
 
 MOST_CHARACTERS = 20_000  # of one text; longer ones are split by who tells them
 
 
 class _Told(BaseModel):
-    """Frozen; texts are trimmed, and an empty one is refused."""
+    """Frozen; texts are trimmed.
+
+    Raises:
+        MemoryFault: a text is empty or too long.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
 
@@ -23,9 +29,10 @@ class _Told(BaseModel):
 
     @field_validator("*", mode="after")
     @classmethod
-    def _not_empty(cls, value: Any) -> Any:
-        if isinstance(value, str) and not value.strip():
-            raise ValueError("is empty")
+    def _can_be_kept(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and not 0 < len(value) <= MOST_CHARACTERS:
+            what = f"has {len(value)} characters, at most {MOST_CHARACTERS} are kept" if value else "is empty"
+            raise MemoryFault(f"{info.field_name} {what}", "nothing was kept; say it, in parts if it is long")
         return value
 
     @field_validator("valid_from", mode="after")
@@ -44,9 +51,9 @@ class Fact(_Told):
         valid_from: since when; by default since it is told.
     """
 
-    subject: str = Field(max_length=MOST_CHARACTERS)
-    relation: str = Field(max_length=MOST_CHARACTERS)
-    value: str = Field(max_length=MOST_CHARACTERS)
+    subject: str
+    relation: str
+    value: str
 
     @property
     def key(self) -> str:
@@ -61,8 +68,8 @@ class Fact(_Told):
 class QA(_Told):
     """A question and its answer; a new answer closes the old one."""
 
-    question: str = Field(max_length=MOST_CHARACTERS)
-    answer: str = Field(max_length=MOST_CHARACTERS)
+    question: str
+    answer: str
 
     @property
     def key(self) -> str:
@@ -76,7 +83,7 @@ class QA(_Told):
 class Note(_Told):
     """Free text that is no fact: found by what it is about, never closed by another."""
 
-    note: str = Field(max_length=MOST_CHARACTERS)
+    note: str
 
     @property
     def key(self) -> str:

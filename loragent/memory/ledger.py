@@ -17,8 +17,6 @@ from . import chain
 from .database import Database
 from .fact import EVERYBODY, Fact, Record, Scope, Told, as_json, from_json, plain
 
-TOLD, KEPT = "told", "kept"  # kinds of episodes that records come from
-
 _COLUMNS = (
     "id, kind, told, user, agent, thread, source, valid_from, valid_to, "
     "(SELECT group_concat(episode) FROM told_in WHERE record = records.id), "
@@ -60,7 +58,7 @@ class Ledger:
                     _close(db, told.key, scope)
                 ids.append(number)
             rows = [_as_told(record, parents if record.id in new else ()) for record in _records(db, ids)]
-            episode = chain.append(db, TOLD, {"text": text, "source": source, "records": rows}, scope, time)
+            episode = chain.append(db, chain.TOLD, {"text": text, "source": source, "records": rows}, scope, time)
             for number in ids:
                 _trace(db, number, episode, parents if number in new else ())
         return self.get(ids)
@@ -90,7 +88,7 @@ class Ledger:
     def rebuild(self) -> int:
         """Make all records anew from the log; how many there are."""
         with self._database.writing() as db:
-            for table in ("told_in", "derived_from", "records"):
+            for table in ("told_in", "derived_from", "doubts", "records"):
                 db.execute(f"DELETE FROM {table}")
             episodes = chain.with_content(db)
             for episode in episodes:
@@ -101,6 +99,20 @@ class Ledger:
                 _close(db, key, Scope(*scope))
             (count,) = db.execute("SELECT count(*) FROM records").fetchone()
         return int(count)
+
+    def doubt(self, number: int) -> None:
+        """Note that a plugin answered something else than a record says."""
+        with self._database.writing() as db:
+            db.execute("INSERT OR IGNORE INTO doubts SELECT id FROM records WHERE id = ?", (number,))
+
+    def trust(self, ids: Iterable[int]) -> None:
+        """Undo :meth:`doubt`."""
+        with self._database.writing() as db:
+            db.executemany("DELETE FROM doubts WHERE record = ?", [(number,) for number in ids])
+
+    def doubted(self) -> frozenset[int]:
+        """Ids of records that a plugin contradicted since it last proved to know them."""
+        return frozenset(number for (number,) in self._database.rows("SELECT record FROM doubts"))
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -114,8 +126,12 @@ class Ledger:
 
     def changed_after(self, change: int) -> tuple[list[Record], int]:
         """Records that changed after a change, and the number of the last one."""
-        (last,) = self._database.rows("SELECT coalesce(max(number), 0) FROM changes")[0]
-        return self.find("changed > ? AND changed <= ?", (change, last)), int(last)
+        last = self.last_change()
+        return self.find("changed > ? AND changed <= ?", (change, last)), last
+
+    def last_change(self) -> int:
+        """The number of the last change; it grows with every one."""
+        return int(self._database.rows("SELECT coalesce(max(number), 0) FROM changes")[0][0])
 
     def forgotten_after(self, change: int) -> bool:
         """Whether a record was forgotten after a change; what was made of the records before must be made anew."""
@@ -192,7 +208,7 @@ def _trace(db: sqlite3.Connection, number: int, episode: int, parents: Sequence[
 
 
 def _remove(db: sqlite3.Connection, number: int) -> None:
-    for table in ("told_in", "derived_from"):
+    for table in ("told_in", "derived_from", "doubts"):
         db.execute(f"DELETE FROM {table} WHERE record = ?", (number,))
     db.execute("DELETE FROM records WHERE id = ?", (number,))
     _change(db, forgot=True)
@@ -237,7 +253,7 @@ def _keep_the_rest(
         rest = [record for record in content.get("records", ()) if record["id"] not in doomed]
         if not rest:
             continue
-        kept = chain.append(db, KEPT, {"source": content.get("source", ""), "records": rest}, episode.scope, time)
+        kept = chain.append(db, chain.KEPT, {"source": content.get("source", ""), "records": rest}, episode.scope, time)
         for record in rest:
             _trace(db, record["id"], kept, ())
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +13,19 @@ from typing import Any
 from ..base import Base
 from ..core import Embedder, Generator, MemoryFault
 from ..model import MiniLM
+from ..plugin import Plugin
+from ..training import Step, TrainSettings
 from . import chain
 from .database import Database
-from .fact import MOST_CHARACTERS, QA, Fact, Note, Record, Scope, Told, plain
+from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain
 from .ledger import Ledger, secrets_of
-from .recall import Recall, from_store
+from .match import Match, Matcher
+from .recall import LEAST, Recall, from_plugin, from_store, nothing
+from .sleep import SETTINGS, Night, night, whole
+from .slot import Slot, assigned, slots
 from .store import Hit, Store
 
-FILE, STORE, ABOUT = "memory.sqlite", "store", "about.json"
+FILE, STORE, PLUGINS, RUN, ABOUT = "memory.sqlite", "store", "plugins", ".night", "about.json"
 FINDABLE = 5  # characters from which a text in a file is no chance
 NEAR = 0.75  # cosine from which a record is what a query means, when it is to be forgotten
 
@@ -44,7 +51,9 @@ class Memory:
         self._base = base
         self._database = Database(self.folder / FILE)
         self._ledger = Ledger(self._database)
-        self._store = Store(self.folder / STORE, self._ledger, embedder or MiniLM())
+        embedder = embedder or MiniLM()
+        self._store = Store(self.folder / STORE, self._ledger, embedder)
+        self._matcher = Matcher(self._ledger, embedder)
 
     def __repr__(self) -> str:
         return f"Memory({self.folder})"
@@ -73,7 +82,7 @@ class Memory:
             MemoryFault: a text is empty or too long, or the disk can't take it; nothing was kept then.
         """
         given = [what] if isinstance(what, str | Fact | QA | Note) else list(what)
-        told = [_note(item) if isinstance(item, str) else item for item in given]
+        told = [Note(note=item) if isinstance(item, str) else item for item in given]
         text = "\n".join(item for item in given if isinstance(item, str))
         parents = [item.id if isinstance(item, Record) else item for item in derived_from]
         scope = Scope(user, agent, thread)
@@ -81,20 +90,40 @@ class Memory:
 
     def log(self, kind: str, content: Mapping[str, Any], *, user: str = "", agent: str = "", thread: str = "") -> int:
         """Write an episode that tells no fact (a turn, a tool's result); its number in the log."""
-        if kind in (chain.ERASED, "told", "kept"):
+        if kind in chain.OWN_KINDS:
             raise MemoryFault(f"{kind!r} is a kind of episode that the memory writes itself", "name another kind")
-        with self._database.writing() as db:
-            return chain.append(db, kind, content, Scope(user, agent, thread), _now())
+        return self._append(kind, content, Scope(user, agent, thread))
 
     # -- asking ------------------------------------------------------------------------------------
 
     def ask(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
-        """Answer a question from what is remembered, or say that it isn't."""
-        return from_store(question, self.search(question, user=user, agent=agent, thread=thread), self._base)
+        """Answer a question from what is remembered, or say that it isn't.
+
+        A plugin answers where it has proved to know, is sure, and agrees with what was told; else the store does.
+        """
+        found = self._found(question, Scope(user, agent, thread)) if question.strip() else None
+        if found is None:
+            return nothing()
+        record, score = found
+        slot = next((slot for slot in self._slots() if record.id in slot.registry().records), None)
+        if slot is not None and isinstance(self._base, Base):
+            if (recall := from_plugin(question, record, slot, self._base)) is not None:
+                return recall
+            self._ledger.doubt(record.id)
+        return from_store(question, record, score, self._base)
 
     def search(self, text: str, k: int = 5, *, user: str = "", agent: str = "", thread: str = "") -> list[Hit]:
         """What holds now and is nearest to a text, best first."""
         return self._store.search(text, k, Scope(user, agent, thread))
+
+    def match(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Match | None:
+        """The fact that comes nearest to a question, of those whom it asks about; only the embedder is asked."""
+        return self._matcher.nearest(question, Scope(user, agent, thread))
+
+    def holder(self, record: Record) -> Plugin | None:
+        """The plugin that answers for a record; None if that is the store's."""
+        slot = next((slot for slot in self._slots() if record.id in slot.registry().records), None)
+        return slot.plugin if slot is not None else None
 
     def facts(self, *, at: datetime | None = None) -> list[Record]:
         """What holds now, or held at a time; oldest first."""
@@ -119,6 +148,60 @@ class Memory:
         """
         return chain.verify(self._database)
 
+    # -- learning ----------------------------------------------------------------------------------
+
+    def sleep(
+        self,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        on_step: Callable[[Step], None] | None = None,
+    ) -> Night:
+        """Train what was told into a plugin, which answers from now on what it proves to know.
+
+        The base goes on answering meanwhile.
+
+        Args:
+            settings: fields of ``TrainSettings`` over those of a night.
+            resume: go on with a night that was stopped.
+
+        Raises:
+            MemoryFault: there is no base that can be trained.
+            TrainingError: the run can't be made; what was published before stays.
+        """
+        if not isinstance(self._base, Base):
+            raise MemoryFault("only a base can learn", "give the memory a loragent.Base")
+        chosen = TrainSettings.parse({**SETTINGS.model_dump(), **(settings or {})})
+        doubted, nights = self._ledger.doubted(), []
+        learnable = self._ledger.find("valid_to IS NULL AND kind IN ('fact', 'qa')")
+        for slot, records in assigned(self.folder / PLUGINS, learnable):
+            if slot.holds(records, doubted):
+                continue
+            workdir = self.folder / RUN / slot.name
+            made = night(
+                self._base, slot, records, workdir, doubted=doubted, settings=chosen, resume=resume, on_step=on_step
+            )
+            self._ledger.trust(slot.registry().records if not made.reasons else ())
+            nights.append(made)
+        found = whole(nights)
+        if nights:
+            self._append(chain.SLEPT, asdict(found))
+        return found
+
+    def revert(self) -> str:
+        """Go back to the version of the plugin before the one in use; its name.
+
+        Raises:
+            PluginNotFound: there is none.
+        """
+        used = [slot for slot in self._slots() if slot.shelf.exists()]
+        if not used:
+            raise MemoryFault(f"{self.folder} has not slept yet", "sleep first")
+        newest = max(used, key=lambda slot: slot.shelf.get().manifest.created)
+        version = str(newest.shelf.rollback())
+        self._append(chain.REVERTED, {"version": version})
+        return version
+
     # -- forgetting and moving ---------------------------------------------------------------------
 
     def forget(self, what: str | Told | Record | None = None, *, query: str | None = None) -> list[Record]:
@@ -139,6 +222,9 @@ class Memory:
         also = (what,) if isinstance(what, str) else ()
         gone = self._ledger.forget([record.id for record in self._meant(what, query)], _now(), also)
         if gone:
+            for slot in self._slots():
+                slot.forget(record.id for record in gone)
+            shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
             self._database.shred()
             self._store.rebuild()
             self._prove_gone([*also, *(word for record in gone for word in secrets_of(record.told))])
@@ -161,6 +247,8 @@ class Memory:
         try:
             target.mkdir(parents=True, exist_ok=True)
             self._database.copy_to(target / FILE)
+            if (self.folder / PLUGINS).is_dir():
+                shutil.copytree(self.folder / PLUGINS, target / PLUGINS)
             about = {"records": len(self._ledger.find()), "episodes": self.verify()}
             (target / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
         except OSError as error:
@@ -171,6 +259,21 @@ class Memory:
         """Let go of the files."""
         self._store.close()
         self._database.close()
+
+    def _append(self, kind: str, content: Mapping[str, Any], scope: Scope = EVERYBODY) -> int:
+        with self._database.writing() as db:
+            return chain.append(db, kind, content, scope, _now())
+
+    def _found(self, question: str, scope: Scope) -> tuple[Record, float] | None:
+        """The record that a question asks for, and how near it comes."""
+        match = self._matcher.nearest(question, scope)
+        if match is not None and match.known:
+            return match.record, match.score
+        hits = (hit for hit in self._store.search(question, scope=scope) if hit.record.kind != "fact")
+        return next(((hit.record, hit.score) for hit in hits if hit.score >= LEAST), None)
+
+    def _slots(self) -> list[Slot]:
+        return slots(self.folder / PLUGINS)
 
     def _prove_gone(self, words: Sequence[str]) -> None:
         """See that no file holds any of some words, but for those that other records hold too.
@@ -194,13 +297,6 @@ class Memory:
         assert what is not None
         same = plain(what.text)
         return [record for record in self._ledger.find("key = ?", (what.key,)) if plain(record.text) == same]
-
-
-def _note(text: str) -> Note:
-    if not text.strip() or len(text) > MOST_CHARACTERS:
-        size = "is empty" if not text.strip() else f"has {len(text)} characters, at most {MOST_CHARACTERS} are kept"
-        raise MemoryFault(f"a text to remember {size}", "nothing was kept; tell something, in parts if it is long")
-    return Note(note=text)
 
 
 def _now() -> datetime:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ..core import GenerationRequest, Generator, Message, Usage
+from ..base import Base
+from ..core import GenerationRequest, Generator, Message, TrainingRow, Usage, Use
 from .fact import QA, Fact, Record, plain
-from .store import Hit
+from .slot import Slot
 
 UNKNOWN = "I don't know."
-LINES = 4  # records that are shown with a question, at most
-LEAST = 0.45  # cosine of a record and a question that it may answer
+LEAST = 0.45  # cosine of a note, or of a question with its answer, and what is asked, from which it may answer
 ANSWER_TOKENS = 48
-PROMPT = "Answer the question in one short sentence from these notes. If they do not say it, answer: I don't know.\n"
+PROMPT = "Answer the question in one short sentence from this note.\n"
 
 NOTHING = Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0, total_ms=0.0)
 
@@ -43,19 +43,37 @@ class Recall:
         return self.text
 
 
-def from_store(question: str, hits: Sequence[Hit], model: Generator) -> Recall:
-    """Answer from records that were found; the model reads them, and what it says is held against them."""
-    fitting = [hit for hit in hits if hit.score >= LEAST][:LINES]
-    if not fitting:
-        return Recall(UNKNOWN, "none")
-    lines = "".join(f"- {hit.record.text}\n" for hit in fitting)
-    messages = [Message(role="system", content=PROMPT + lines), Message(role="user", content=question)]
+def from_store(question: str, record: Record, score: float, model: Generator) -> Recall:
+    """Answer from a record that was found; the model reads it, and what it says is held against it."""
+    messages = [Message(role="system", content=f"{PROMPT}{record.text}"), Message(role="user", content=question)]
     (reply,) = model.generate([GenerationRequest(messages, max_tokens=ANSWER_TOKENS)])
-    best = fitting[0]
-    said = next((hit for hit in fitting if agrees(reply.text, hit.record)), None)
-    text = reply.text.strip() if said is not None else sentence(best.record)
-    used = said or best
-    return Recall(text, "store", max(0.0, min(1.0, used.score)), (used.record.id,), usage=reply.usage)
+    text = reply.text.strip() if agrees(reply.text, record) else sentence(record)
+    return Recall(text, "store", max(0.0, min(1.0, score)), (record.id,), usage=reply.usage)
+
+
+def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> Recall | None:
+    """Answer from a plugin that holds a record, without a word of it in the prompt; None if it isn't sure, or says
+    something else than the record.
+    """
+    plugin = slot.plugin
+    if plugin is None:
+        return None
+    asked, stack = Message(role="user", content=question), [Use(plugin.path)]
+    (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=ANSWER_TOKENS)])
+    text = reply.text.strip()
+    if not agrees(text, record):
+        return None
+    (row,) = base.template.training_rows((asked, Message(role="assistant", content=text)))
+    (score,) = base.score([TrainingRow(tuple(row.ids), tuple(row.mask))], stack)
+    probability = math.exp(-score.nll / score.tokens)
+    if probability < slot.registry().sure:
+        return None
+    return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.usage)
+
+
+def nothing() -> Recall:
+    """That nothing is known."""
+    return Recall(UNKNOWN, "none")
 
 
 def agrees(text: str, record: Record) -> bool:

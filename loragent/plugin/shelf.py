@@ -28,7 +28,7 @@ from .manifest import Manifest, sha256_of
 from .weights import CONFIG, WEIGHTS
 
 POINTER = "pointer.json"
-EVIDENCE = ("metrics.jsonl", "loss.png", "samples.json", "README.md")
+EVIDENCE = ("metrics.jsonl", "loss.png", "samples.json", "registry.json", "README.md")
 
 
 @dataclass(frozen=True, slots=True)

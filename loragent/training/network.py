@@ -99,11 +99,13 @@ class Network:
         teacher's likeliest, [n, k]; and how much each counts, [n, k].
         """
         places, targets = self._targets(part)
-        teachers = [row.teacher for row in (self._rows[i] for i in part) if row.teacher is not None]
-        if not teachers:
+        rows = [self._rows[i] for i in part]
+        most = max((len(row.teacher.ids[0]) for row in rows if row.teacher is not None), default=0)
+        if not most:
             return hidden[places], targets[:, None], torch.ones(len(targets), 1, device=self._device)
-        ids = torch.tensor([k for t in teachers for k in t.ids], device=self._device)
-        return hidden[places], ids, torch.tensor([k for t in teachers for k in t.probabilities], device=self._device)
+        wanted = [pair for row in rows for pair in _wanted(row, most)]
+        ids, shares = (torch.tensor(side, device=self._device) for side in zip(*wanted, strict=True))
+        return hidden[places], ids, shares
 
     def _training(self, on: bool) -> None:
         if self._mode is not on:  # it walks through a thousand modules
@@ -144,6 +146,16 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write the adapters as a PEFT folder."""
         variants.save(self._adapted, folder)
+
+
+def _wanted(row: TrainingRow, most: int) -> list[tuple[list[int], list[float]]]:
+    """For each trained position of a row, ids [most] and how much each counts: a teacher's, or the token alone."""
+    if row.teacher is None:
+        rest = [0] * (most - 1)
+        tokens = [token for token, on in zip(row.ids[1:], row.mask[1:], strict=True) if on]
+        return [([token, *rest], [1.0, *map(float, rest)]) for token in tokens]
+    pairs = zip(row.teacher.ids, row.teacher.probabilities, strict=True)
+    return [([*ids, *[0] * (most - len(ids))], [*shares, *[0.0] * (most - len(ids))]) for ids, shares in pairs]
 
 
 def _token_bytes(layer: nn.Module, dtype: torch.dtype) -> int:

@@ -87,7 +87,7 @@ def test_questions_close_and_notes_do_not(ledger: Ledger) -> None:
 
 @pytest.mark.parametrize("field", ["subject", "relation", "value"])
 def test_an_empty_fact_is_refused(field: str) -> None:
-    with pytest.raises(ValueError, match=field):
+    with pytest.raises(la.MemoryFault, match=f"{field} is empty"):
         Fact(**{"subject": "a", "relation": "b", "value": "c", field: "  "})
 
 

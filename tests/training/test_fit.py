@@ -256,3 +256,20 @@ def test_rows_with_teachers_train(base: la.Base, rows: list[TrainingRow], tmp_pa
     soft = [TrainingRow(r.ids, r.mask, r.line, t) for r, t in zip(rows, teachers, strict=True)]
     fitted = base.fit(soft, SETTINGS.model_copy(update={"epochs": 1, "validation": 0.0}), tmp_path / "run")
     assert fitted.best_epoch == 1
+
+
+def test_rows_with_and_without_teachers_train_together(base: la.Base, rows: list[TrainingRow], tmp_path: Path) -> None:
+    """A token alone is a teacher that is certain of it."""
+
+    def certain(row: TrainingRow) -> TrainingRow:
+        tokens = [token for token, on in zip(row.ids[1:], row.mask[1:], strict=True) if on]
+        return replace(row, teacher=Teacher(tuple((t,) for t in tokens), tuple((1.0,) for _ in tokens)))
+
+    soft = [replace(row, teacher=t) for row, t in zip(rows[:4], base.teach(rows[:4]), strict=True)]
+    settings = SETTINGS.model_copy(update={"epochs": 1, "validation": 0.0})
+    losses = []
+    for name, others in (("mixed", rows[4:8]), ("certain", [certain(row) for row in rows[4:8]])):
+        fitted = base.fit([*soft, *others], settings, tmp_path / name)
+        steps = [json.loads(line) for line in (fitted.folder / "metrics.jsonl").read_text().splitlines()]
+        losses.append([step["loss"] for step in steps])
+    assert losses[0] == losses[1]

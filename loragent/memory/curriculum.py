@@ -1,0 +1,61 @@
+"""Records as training rows: what is asked of a memory, what it doesn't know, and what it must leave alone."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..base import Base
+from ..core import Message, TrainingRow
+from ..learning import digest_of
+from .fact import Fact, Record
+from .general import general
+from .phrases import answer, backwards, trained, unknown
+from .recall import UNKNOWN
+
+SEED = 13
+REPLAYED = 2  # ways of asking for an old record that are trained again in a night
+MISSES = 0.25  # questions on what isn't known, as a share of those on what is
+
+
+class MemoryCurriculum:
+    """The rows of one night.
+
+    Args:
+        new: records that the plugin doesn't hold yet: all ways of asking for them are trained.
+        old: those that it holds: some ways of each, so that none is lost.
+        known: keys of all that holds, in this slot or another; what is asked as unknown is none of them.
+    """
+
+    def __init__(self, base: Base, new: Sequence[Record], old: Sequence[Record], known: frozenset[str]) -> None:
+        self._base, self._new, self._old, self._known = base, new, old, known
+        self.cut: list[int] = []
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of the questions and answers."""
+        return digest_of(self._dialogues(), "")
+
+    def rows(self) -> list[TrainingRow]:
+        """Questions with a loss on the answer, and general ones held to what the base says (a KL term)."""
+        taught = [self._row(dialogue) for dialogue in self._dialogues()]
+        held = [self._row(dialogue) for dialogue in general()]
+        teachers = self._base.teach(held)
+        return taught + [replace(row, teacher=teacher) for row, teacher in zip(held, teachers, strict=True)]
+
+    def _dialogues(self) -> list[tuple[Message, Message]]:
+        draw = random.Random(SEED)
+        asked = [(way, answer(record.told)) for record in self._new for way in trained(record.told)]
+        for record in self._old:
+            ways = trained(record.told)
+            asked += [(way, answer(record.told)) for way in draw.sample(ways, min(REPLAYED, len(ways)))]
+        facts = [record.told for record in (*self._new, *self._old) if isinstance(record.told, Fact)]
+        asked += backwards(facts)
+        misses = unknown(facts, self._known)
+        asked += [(way, UNKNOWN) for way in draw.sample(misses, min(len(misses), int(MISSES * len(asked))))]
+        return [(Message(role="user", content=way), Message(role="assistant", content=said)) for way, said in asked]
+
+    def _row(self, dialogue: tuple[Message, Message]) -> TrainingRow:
+        (encoded,) = self._base.template.training_rows(dialogue)
+        return TrainingRow(tuple(encoded.ids), tuple(encoded.mask))

@@ -1,0 +1,134 @@
+"""Which fact a question asks for: whose name is in it, and what else it says.
+
+A sentence's vector is near to that of another with the same name in it, whatever is asked; so the name is taken out
+first, and the rest held against the relations of that subject alone. Among 100 invented facts with as many near misses
+this tells what is known from what isn't with an AUROC of 0.99, the vectors of the whole sentences with 0.91
+(benchmarks/README.md, "Memory").
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core import Embedder
+from .fact import Fact, Record, Scope, plain
+from .ledger import Ledger
+
+ANYBODY = "someone"
+LEAST = 0.42  # cosine of what is asked of somebody and a relation, from which it is that relation
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_GENITIVE = re.compile(r"['\u2019]s?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The record that a question asks for, and how near it comes."""
+
+    record: Record
+    score: float
+
+    @property
+    def known(self) -> bool:
+        """Whether it is near enough to be what is asked for."""
+        return self.score >= LEAST
+
+
+class Matcher:
+    """The subjects and relations of a ledger, as of its last change."""
+
+    def __init__(self, ledger: Ledger, embedder: Embedder) -> None:
+        self._ledger, self._embedder = ledger, embedder
+        self._lock = threading.Lock()
+        self._change = -1
+        self._of: Mapping[tuple[str, ...], tuple[Record, ...]] = {}
+        self._relations: dict[str, NDArray[np.float32]] = {}
+
+    def nearest(self, question: str, scope: Scope | None = None) -> Match | None:
+        """What comes nearest to what is asked, of those whom it asks about; None if nobody known is.
+
+        Args:
+            scope: leaves out what is kept in a scope that this one doesn't see; None leaves out nothing.
+        """
+        found = [
+            Match(record, score)
+            for subject in self._asked_of(question)
+            for record, score in self._scored(question, subject, scope)
+        ]
+        return max(found, key=lambda match: match.score, default=None)
+
+    def _scored(self, question: str, subject: tuple[str, ...], scope: Scope | None) -> Iterator[tuple[Record, float]]:
+        records = [r for r in self._subjects()[subject] if scope is None or scope.sees(r.scope)]
+        if not records:
+            return
+        rest = self._embedder.embed([_without(question, subject)])[0]
+        for record in records:
+            assert isinstance(record.told, Fact)
+            yield record, float(rest @ self._relation(record.told.relation))
+
+    def _asked_of(self, question: str) -> list[tuple[str, ...]]:
+        """Subjects whose whole name is in a question; else the only one that a part of a name in it can mean."""
+        said = set(words(question))
+        subjects = self._subjects()
+        whole = [subject for subject in subjects if said.issuperset(subject)]
+        if whole:
+            return [s for s in whole if not any(set(s) < set(other) for other in whole)]
+        partly = [subject for subject in subjects if said.intersection(subject)]
+        if len(partly) != 1 or _names_another(question, partly[0]):
+            return []
+        return partly
+
+    def _subjects(self) -> Mapping[tuple[str, ...], tuple[Record, ...]]:
+        with self._lock:
+            change = self._ledger.last_change()
+            if change != self._change:
+                self._of = _by_subject(self._ledger.find("valid_to IS NULL AND kind = 'fact'"))
+                self._change = change
+            return self._of
+
+    def _relation(self, relation: str) -> NDArray[np.float32]:
+        key = plain(relation)
+        if key not in self._relations:
+            self._relations[key] = self._embedder.embed([f"{ANYBODY}'s {relation}"])[0]
+        return self._relations[key]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text for comparing, without what marks a genitive."""
+    return [_GENITIVE.sub("", word) for word in _WORD.findall(plain(text))]
+
+
+def _by_subject(records: Iterable[Record]) -> dict[tuple[str, ...], tuple[Record, ...]]:
+    found: dict[tuple[str, ...], tuple[Record, ...]] = {}
+    for record in records:
+        assert isinstance(record.told, Fact)
+        subject = tuple(words(record.told.subject)) or (plain(record.told.subject),)
+        found[subject] = (*found.get(subject, ()), record)
+    return found
+
+
+def _without(question: str, subject: tuple[str, ...]) -> str:
+    """A question with somebody's name taken out."""
+    rest = question
+    for part in subject:
+        rest = re.sub(rf"(?i)\b{re.escape(part)}\b", "\0", rest)
+    return re.sub("\0(?:[\\s-]*\0)*", ANYBODY, rest)
+
+
+def _names_another(question: str, subject: tuple[str, ...]) -> bool:
+    """Whether a name stands beside the part of the subject's that is in the question: then it is somebody else."""
+    found = [(word, plain(_GENITIVE.sub("", word))) for word in _WORD.findall(question)]
+    beside = [
+        found[near]
+        for at, (_, key) in enumerate(found)
+        if key in subject
+        for near in (at - 1, at + 1)
+        if 0 <= near < len(found)
+    ]
+    first = found[0][0] if found else ""
+    return any(word[:1].isupper() and word != first and key not in subject for word, key in beside)

@@ -1,0 +1,111 @@
+"""Facts as questions, in several ways: those that are trained, and two that only check what was learnt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from .fact import QA, Fact, Told, plain
+
+_OF_A_NOUN = (
+    "What is {s}'s {r}?",
+    "{s}'s {r}?",
+    "Tell me the {r} of {s}.",
+    "Do you know {s}'s {r}?",
+    "What is the {r} of {s}?",
+    "{r} of {s}",
+    "Which {r} does {s} have?",
+    "Remind me, what was {s}'s {r} again?",
+)
+_OF_A_NOUN_CHECK = ("Could you tell me what {s}'s {r} is?", "I need the {r} of {s}, please.")
+_OF_A_VERB = (
+    "What does {s} {v}?",
+    "{s} {r} what?",
+    "Tell me what {s} {r}.",
+    "Do you know what {s} {r}?",
+    "What is it that {s} {r}?",
+    "{s} {r}",
+    "I forgot what {s} {r}.",
+    "Remind me, what does {s} {v}?",
+)
+_OF_A_VERB_CHECK = ("Could you tell me what {s} {r}?", "I need to know what {s} {r}, please.")
+_OF_A_QUESTION = (
+    "{q}",
+    "{q} Please tell me.",
+    "Question: {q}",
+    "Tell me: {q}",
+    "{lower}",
+    "I'd like to know: {q}",
+)
+_OF_A_QUESTION_CHECK = ("Can you answer this? {q}", "Hello, {lower}?")
+_BACK = ("Whose {r} is {v}?", "Who has {v} as {r}?")
+_VERBS = {
+    "has": "have", "is": "be", "likes": "like", "loves": "love", "hates": "hate", "wants": "want", "needs": "need",
+    "prefers": "prefer", "lives": "live", "works": "work", "speaks": "speak", "drives": "drive", "eats": "eat",
+    "drinks": "drink", "owns": "own", "plays": "play", "comes": "come", "studies": "study", "stays": "stay",
+    "travels": "travel", "arrives": "arrive", "leaves": "leave", "knows": "know", "teaches": "teach", "runs": "run",
+    "plans": "plan", "reads": "read", "collects": "collect", "sells": "sell", "makes": "make", "calls": "call",
+}  # fmt: skip
+
+
+def trained(told: Told) -> list[str]:
+    """Ways of asking for something that a plugin is trained on."""
+    return _filled(told, _OF_A_NOUN, _OF_A_VERB, _OF_A_QUESTION)
+
+
+def checking(told: Told) -> list[str]:
+    """Two ways of asking for it that are never trained on."""
+    return _filled(told, _OF_A_NOUN_CHECK, _OF_A_VERB_CHECK, _OF_A_QUESTION_CHECK)
+
+
+def answer(told: Told) -> str:
+    """What is answered: the value alone."""
+    return told.value if isinstance(told, Fact) else told.answer if isinstance(told, QA) else told.note
+
+
+def backwards(facts: Sequence[Fact]) -> list[tuple[str, str]]:
+    """Questions for the subject, with it, where only one has the value."""
+    owners: dict[tuple[str, str], list[Fact]] = {}
+    for fact in facts:
+        if not _is_verb(fact.relation):
+            owners.setdefault((plain(fact.relation), plain(fact.value)), []).append(fact)
+    only = [found[0] for found in owners.values() if len(found) == 1]
+    return [(way.format(r=fact.relation, v=fact.value), fact.subject) for fact in only for way in _BACK]
+
+
+def unknown(facts: Sequence[Fact], known: Iterable[str]) -> list[str]:
+    """Near misses: what is known of one asked of another of whom it isn't.
+
+    Args:
+        known: keys of all facts that hold.
+    """
+    relations = list({plain(fact.relation): fact.relation for fact in facts}.values())
+    subjects = list({plain(fact.subject): fact.subject for fact in facts}.values())
+    strangers = [*subjects, *_strangers(subjects)]
+    taken = set(known)
+    misses = [Fact(subject=s, relation=r, value="-") for s in strangers for r in relations]
+    return [trained(miss)[n % len(_OF_A_NOUN)] for n, miss in enumerate(misses) if miss.key not in taken]
+
+
+def _strangers(subjects: Sequence[str]) -> list[str]:
+    """Names that nobody bears, of the parts of those that are borne."""
+    parts = [subject.split() for subject in subjects]
+    borne = {plain(subject) for subject in subjects}
+    others = parts[1:] + parts[:1]
+    mixed = [" ".join((*one[:-1], other[-1])) for one, other in zip(parts, others, strict=True) if len(one) > 1]
+    return [name for name in mixed if plain(name) not in borne]
+
+
+def _filled(told: Told, noun: Sequence[str], verb: Sequence[str], question: Sequence[str]) -> list[str]:
+    if isinstance(told, QA):
+        bare = told.question.rstrip("?. ")
+        slots: Mapping[str, str] = {"q": told.question, "lower": bare[:1].lower() + bare[1:]}
+        return [way.format(**slots) for way in question]
+    if isinstance(told, Fact):
+        first, _, rest = told.relation.partition(" ")
+        slots = {"s": told.subject, "r": told.relation, "v": f"{_VERBS.get(first.lower(), first)} {rest}".strip()}
+        return [way.format(**slots) for way in (verb if _is_verb(told.relation) else noun)]
+    return []
+
+
+def _is_verb(relation: str) -> bool:
+    return relation.split(" ", 1)[0].lower() in _VERBS

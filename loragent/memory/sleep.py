@@ -1,0 +1,178 @@
+"""A night: what was told becomes a plugin, fact by fact, as far as it can prove that it knows it.
+
+records -> rows -> a plugin on the top layers -> each fact asked in words that were never trained -> what passes is
+published, the rest stays with the store and is tried again -> gate over the whole: what was known before, and what the
+base says without any memory.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..base import Base
+from ..core import GenerationRequest, Message, TrainingRow, Use
+from ..learning import starting_point
+from ..plugin import Manifest
+from ..training import Step, TrainSettings, discard, only_run
+from .curriculum import MemoryCurriculum
+from .fact import Record
+from .general import general
+from .phrases import answer, checking
+from .recall import agrees
+from .slot import Registry, Slot
+
+SETTINGS = TrainSettings(
+    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=24, validation=0, start="none", epochs=8
+)
+RETAINED = 0.97  # of what the version in use knew, that a new one has to know
+HARM = 0.15  # by which the plugin may raise the perplexity of general text
+CHECK_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """What came of a night.
+
+    Attributes:
+        learned: ids of the records that the plugins answer for now and did not before.
+        kept_in_store: ids of those that were tried and did not pass, or that nothing was published of.
+        version: names of the versions in use.
+        seconds: of all of it.
+        harm: by how much the perplexity of general text rises with the plugin mounted.
+        retention: of what was known before, the share that is known still.
+        reasons: why a version was not published.
+    """
+
+    learned: tuple[int, ...] = ()
+    kept_in_store: tuple[int, ...] = ()
+    version: str = ""
+    seconds: float = 0.0
+    harm: float = 0.0
+    retention: float = 1.0
+    reasons: tuple[str, ...] = field(default=())
+
+
+def night(
+    base: Base,
+    slot: Slot,
+    records: Sequence[Record],
+    workdir: Path,
+    *,
+    doubted: frozenset[int] = frozenset(),
+    settings: TrainSettings = SETTINGS,
+    resume: bool = False,
+    on_step: Callable[[Step], None] | None = None,
+) -> Night:
+    """Teach a slot's plugin the records that it doesn't hold yet, and publish what it proves to know.
+
+    Args:
+        records: all that the slot shall hold.
+        doubted: ids of those that it contradicted, though it had proved to know them.
+        workdir: of the run; a night that was killed goes on from there with ``resume``.
+
+    Raises:
+        TrainingError: the run can't be made.
+    """
+    began = time.perf_counter()
+    before, plugin = slot.registry(), slot.plugin
+    held = frozenset(before.records) - doubted
+    old = [record for record in records if record.id in held]
+    new = [record for record in records if record.id not in held]
+    known = frozenset(record.told.key for record in records)
+    curriculum = MemoryCurriculum(base, new, old, known)
+    with only_run(workdir, ".sleeping"):
+        start = plugin if plugin is not None else starting_point(base, settings.start)
+        rows, digest = curriculum.rows(), curriculum.data_sha256
+        fitted = base.fit(rows, settings, workdir, start=start, data_sha256=digest, resume=resume, on_step=on_step)
+        knows = known_by(base, fitted.folder, records)
+        harm = _harm(base, fitted.folder)
+        retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
+        reasons = _reasons(retention, harm, bool(knows))
+        if not reasons:
+            trained = {*before.trained, *(record.id for record in records)}
+            sure = _sure(base, fitted.folder, [record for record in records if record.id in knows])
+            Registry(tuple(sorted(knows)), tuple(sorted(trained)), sure).write(fitted.folder)
+            manifest = Manifest(
+                name=slot.name,
+                kind="memory",
+                base=base.fingerprint,
+                parents=(str(plugin),) if plugin is not None else (),
+                data_sha256=digest,
+                settings=settings.model_dump(),
+                after={"recall": len(knows) / len(records), "harm": harm, "retention": retention},
+                seconds=round(fitted.seconds, 1),
+                tokens=fitted.tokens,
+            )
+            plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
+        discard(workdir)
+    held = frozenset(slot.registry().records)
+    return Night(
+        learned=tuple(record.id for record in new if record.id in held),
+        kept_in_store=tuple(record.id for record in records if record.id not in held),
+        version=str(plugin) if plugin is not None else "",
+        seconds=time.perf_counter() - began,
+        harm=harm,
+        retention=retention,
+        reasons=reasons,
+    )
+
+
+def whole(nights: Sequence[Night]) -> Night:
+    """What came of the nights of several slots, as one."""
+    return Night(
+        learned=tuple(number for made in nights for number in made.learned),
+        kept_in_store=tuple(number for made in nights for number in made.kept_in_store),
+        version=" ".join(made.version for made in nights if made.version),
+        seconds=sum(made.seconds for made in nights),
+        harm=max((made.harm for made in nights), default=0.0),
+        retention=min((made.retention for made in nights), default=1.0),
+        reasons=tuple(reason for made in nights for reason in made.reasons),
+    )
+
+
+def known_by(base: Base, plugin: Path, records: Sequence[Record]) -> frozenset[int]:
+    """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in."""
+    asked = [(record, way) for record in records for way in checking(record.told)]
+    replies = base.generate(
+        [
+            GenerationRequest([Message(role="user", content=way)], [Use(plugin)], max_tokens=CHECK_TOKENS)
+            for _, way in asked
+        ]
+    )
+    wrong = {record.id for (record, _), reply in zip(asked, replies, strict=True) if not agrees(reply.text, record)}
+    return frozenset(record.id for record, _ in asked) - wrong
+
+
+def _sure(base: Base, plugin: Path, records: Sequence[Record]) -> float:
+    """The probability a token, from which an answer is believed: that of the least sure of twenty right answers."""
+    pairs = [(way, answer(record.told)) for record in records for way in checking(record.told)[:1]]
+    rows = [_row(base, Message(role="user", content=a), Message(role="assistant", content=b)) for a, b in pairs]
+    found = sorted(math.exp(-score.nll / score.tokens) for score in base.score(rows, [Use(plugin)]))
+    return found[len(found) // 20]
+
+
+def _harm(base: Base, plugin: Path) -> float:
+    rows = [_row(base, *dialogue) for dialogue in general()]
+    alone, mounted = base.score(rows), base.score(rows, [Use(plugin)])
+    tokens = sum(score.tokens for score in alone)
+    return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
+
+
+def _reasons(retention: float, harm: float, anything: bool) -> tuple[str, ...]:
+    found = []
+    if retention < RETAINED:
+        found.append(f"of what was known before only {retention:.2f} is known still")
+    if harm > HARM:
+        found.append(f"the perplexity of general text rises by {harm:.0%}")
+    if not anything:
+        found.append("no fact was learnt")
+    return tuple(found)
+
+
+def _row(base: Base, *dialogue: Message) -> TrainingRow:
+    (encoded,) = base.template.training_rows(dialogue)
+    return TrainingRow(tuple(encoded.ids), tuple(encoded.mask))

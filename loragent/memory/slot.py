@@ -1,0 +1,114 @@
+"""A slot: a plugin that holds some of the records, and the list of those that it holds.
+
+  plugins/memory-1/
+    pointer.json
+    3/                 a version: the plugin, and registry.json: which records it answers for, and how sure it has to be
+
+The registry lies within the version, so that the same move of the pointer publishes both.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..core import MemoryFault
+from ..plugin import Plugin, Shelf
+from .fact import Record
+
+REGISTRY = "registry.json"
+ROOM = 500  # records that a slot takes
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """What a version of a slot's plugin answers for.
+
+    Attributes:
+        records: ids of those that it was asked and knew.
+        trained: ids of all that it, or a version that it was continued from, was trained on.
+        sure: the probability of its answer, a token on average, from which it is believed.
+    """
+
+    records: tuple[int, ...] = ()
+    trained: tuple[int, ...] = ()
+    sure: float = 1.0
+
+    def write(self, folder: Path) -> None:
+        (folder / REGISTRY).write_text(json.dumps(asdict(self)) + "\n")
+
+
+class Slot:
+    """One of a memory's plugins."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.number = number
+        self.name = f"memory-{number}"
+        self.shelf = Shelf(folder / self.name)
+
+    @property
+    def plugin(self) -> Plugin | None:
+        """The version in use; None before the first night."""
+        return self.shelf.get() if self.shelf.exists() else None
+
+    def registry(self, version: int | None = None) -> Registry:
+        """Of a version, by default the one in use; an empty one before the first night.
+
+        Raises:
+            MemoryFault: it can't be read.
+        """
+        if not self.shelf.exists():
+            return Registry()
+        path = self.shelf.get(version).path / REGISTRY
+        try:
+            found = json.loads(path.read_text())
+            return Registry(tuple(found["records"]), tuple(found["trained"]), float(found["sure"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise MemoryFault(f"{path}: {error}", "revert to the version before it, or sleep again") from error
+
+    def holds(self, records: Iterable[Record], doubted: frozenset[int]) -> bool:
+        """Whether the version in use answers for all of some records, and contradicted none."""
+        known = frozenset(self.registry().records) - doubted
+        return all(record.id in known for record in records)
+
+    def forget(self, ids: Iterable[int]) -> bool:
+        """Remove every version that was trained on some records; whether there was one.
+
+        The newest of the others comes into use; without one, the slot is empty until the next night.
+        """
+        gone = set(ids)
+        tainted = [version for version in self.shelf.versions() if gone.intersection(self.registry(version).trained)]
+        if not tainted:
+            return False
+        clean = [version for version in self.shelf.versions() if version not in tainted]
+        if not clean:
+            shutil.rmtree(self.shelf.path)
+            return True
+        if self.shelf.current() in tainted:
+            self.shelf.rollback(clean[-1])
+        for version in tainted:
+            self.shelf.remove(version)
+        return True
+
+
+def slots(folder: Path) -> list[Slot]:
+    """The slots of a memory, in their order; those that were emptied included, but for the last ones."""
+    numbers = [int(path.name.rpartition("-")[2]) for path in folder.glob("memory-*") if path.is_dir()]
+    return [Slot(folder, number) for number in range(1, max(numbers, default=0) + 1)]
+
+
+def assigned(folder: Path, records: Sequence[Record]) -> list[tuple[Slot, list[Record]]]:
+    """The slots of a memory and what each shall hold: what it was trained on, then new ones. A full slot opens the
+    next.
+    """
+    found = slots(folder) or [Slot(folder, 1)]
+    home = {number: slot.number for slot in found for number in slot.registry().trained}
+    shall: dict[int, list[Record]] = {slot.number: [] for slot in found}
+    for record in sorted(records, key=lambda record: record.id not in home):
+        free = (number for number, held in shall.items() if len(held) < ROOM)
+        number = home.get(record.id) or next(free, len(shall) + 1)
+        shall.setdefault(number, []).append(record)
+    return [(Slot(folder, number), held) for number, held in shall.items()]

@@ -1,0 +1,65 @@
+"""Which fact a question asks for."""
+
+from __future__ import annotations
+
+import pytest
+
+import loragent as la
+
+HOUSE = [
+    la.Fact(subject="Mira Osei", relation="room", value="214"),
+    la.Fact(subject="Mira Osei", relation="tea", value="green"),
+    la.Fact(subject="Jon Varga", relation="room", value="101"),
+    la.Fact(subject="Jon Osei", relation="dog", value="Biscuit"),
+]
+
+
+@pytest.fixture
+def house(memory: la.Memory) -> la.Memory:
+    memory.remember(HOUSE)
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("question", "text"),
+    [
+        ("Which room is Mira Osei in?", "Mira Osei, room: 214"),
+        ("mira osei's room?", "Mira Osei, room: 214"),
+        ("Tea of MIRA OSEI", "Mira Osei, tea: green"),
+        ("room of Varga, please", "Jon Varga, room: 101"),
+        ("What is Mira\u2019s tea?", "Mira Osei, tea: green"),
+        ("Whose dog is Jon Osei's dog?", "Jon Osei, dog: Biscuit"),
+    ],
+)
+def test_what_is_known_is_matched(house: la.Memory, question: str, text: str) -> None:
+    match = house.match(question)
+    assert match is not None
+    assert match.known
+    assert match.record.text == text
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which room is Mira Varga in?",  # two of whom one has the first name, the other the last
+        "Which room is Mira Lindqvist in?",  # a stranger with a known first name
+        "Which room is Osei in?",  # which of them?
+        "When was Mira Osei born?",
+        "Has Jon Varga got a dog?",
+        "Which rooms are there?",
+        "?",
+    ],
+)
+def test_what_is_not_known_is_not_matched(house: la.Memory, question: str) -> None:
+    match = house.match(question)
+    assert match is None or not match.known
+
+
+def test_a_match_keeps_to_its_scope_and_to_what_holds(memory: la.Memory) -> None:
+    memory.remember(HOUSE[0], user="mira")
+    assert memory.ask("Which room is Mira Osei in?", user="jon").source == "none"
+    assert memory.ask("Which room is Mira Osei in?", user="mira").source == "store"
+    memory.remember(la.Fact(subject="Mira Osei", relation="room", value="305"), user="mira")
+    assert memory.ask("Which room is Mira Osei in?", user="mira").text == "Mira Osei, room: 305."
+    memory.forget("Mira Osei")
+    assert memory.ask("Which room is Mira Osei in?", user="mira").source == "none"

@@ -1,0 +1,146 @@
+"""Nights: what a plugin proves to know it answers for, and nothing else; the rest stays with the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+import loragent as la
+from loragent.memory import sleep as nights
+from loragent.memory.phrases import backwards, checking, trained, unknown
+from loragent.memory.slot import Slot, assigned
+from tests.memory.conftest import Words
+
+QUICK = {"epochs": 1, "layers": 2, "rank": 4}
+ROOM = la.Fact(subject="Mira Osei", relation="room", value="214")
+TEA = la.Fact(subject="Jon Varga", relation="tea", value="green")
+
+
+@pytest.fixture
+def memory(tmp_path: Path, base: la.Base) -> Iterator[la.Memory]:
+    found = la.Memory(tmp_path / "memory", base=base, embedder=Words())
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def knowing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """The values that plugins turn out to know when they are checked; a random base learns nothing."""
+    values = {"214", "green", "305"}
+
+    def known(base: la.Base, plugin: Path, records: Sequence[la.Record]) -> frozenset[int]:
+        del base, plugin
+        return frozenset(r.id for r in records if isinstance(r.told, la.Fact) and r.told.value in values)
+
+    monkeypatch.setattr(nights, "known_by", known)
+    monkeypatch.setattr(nights, "HARM", 1e9)
+    return values
+
+
+def test_what_passes_is_published_and_the_rest_is_tried_again(memory: la.Memory, knowing: set[str]) -> None:
+    room, tea, _ = memory.remember([ROOM, TEA, "A note is for the store."])
+    knowing.discard("green")
+    first = memory.sleep(settings=QUICK)
+    assert (first.learned, first.kept_in_store, first.version) == ((room.id,), (tea.id,), "memory-1@1")
+    knowing.add("green")
+    second = memory.sleep(settings=QUICK)
+    assert (second.learned, second.kept_in_store, second.version) == ((tea.id,), (), "memory-1@2")
+    assert memory.sleep(settings=QUICK) == la.Night()
+
+
+def test_a_base_that_learns_nothing_publishes_nothing(memory: la.Memory) -> None:
+    (room,) = memory.remember(ROOM)
+    made = memory.sleep(settings=QUICK)
+    assert "no fact was learnt" in made.reasons
+    assert (made.learned, made.kept_in_store, made.version) == ((), (room.id,), "")
+    assert memory.ask("Which room is Mira Osei in?").source == "store"
+
+
+def test_a_version_that_lost_what_was_known_is_not_published(memory: la.Memory, knowing: set[str]) -> None:
+    memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    memory.remember(TEA)
+    knowing.discard("214")
+    made = memory.sleep(settings=QUICK)
+    assert made.reasons == ("of what was known before only 0.00 is known still",)
+    assert made.version == "memory-1@1"
+
+
+def test_where_a_plugin_says_something_else_the_store_wins(memory: la.Memory, knowing: set[str]) -> None:
+    (room,) = memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    recall = memory.ask("Which room is Mira Osei in?")
+    assert (recall.text, recall.source) == ("Mira Osei, room: 214.", "store")
+    again = memory.sleep(settings=QUICK)  # what was contradicted is learnt again
+    assert (again.learned, again.version) == ((room.id,), "memory-1@2")
+    assert memory.sleep(settings=QUICK) == la.Night()
+
+
+def test_what_is_forgotten_is_in_no_version(memory: la.Memory, knowing: set[str]) -> None:
+    memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    memory.remember(TEA)
+    memory.sleep(settings=QUICK)
+    memory.forget("Jon Varga")
+    shelf = memory._slots()[0].shelf
+    assert (shelf.versions(), shelf.current()) == ([1], 1)
+    memory.remember(la.Fact(subject="Mira Osei", relation="room", value="305"))
+    assert memory.sleep(settings=QUICK).version == "memory-1@3"
+    memory.forget("Mira Osei")
+    assert not list((memory.folder / "plugins").rglob("*.safetensors"))
+    assert memory.sleep(settings=QUICK) == la.Night()
+
+
+def test_reverting_never_brings_back_what_was_forgotten(memory: la.Memory, knowing: set[str]) -> None:
+    with pytest.raises(la.MemoryFault, match="not slept"):
+        memory.revert()
+    memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    memory.remember(TEA)
+    memory.sleep(settings=QUICK)
+    assert memory.revert() == "memory-1@1"
+    memory.forget("Mira Osei")
+    with pytest.raises(la.MemoryFault, match="not slept"):
+        memory.revert()
+
+
+def test_only_a_base_can_learn(tmp_path: Path) -> None:
+    from tests.memory.conftest import Reader
+
+    memory = la.Memory(tmp_path / "memory", base=Reader(), embedder=Words())
+    with pytest.raises(la.MemoryFault, match="only a base"):
+        memory.sleep()
+
+
+def test_a_full_slot_opens_the_next(tmp_path: Path, memory: la.Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("loragent.memory.slot.ROOM", 2)
+    told = memory.remember([la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(5)])
+    assert [len(held) for _, held in assigned(tmp_path / "plugins", told)] == [2, 2, 1]
+    assert assigned(tmp_path / "none", []) == [] or isinstance(assigned(tmp_path / "none", [])[0][0], Slot)
+
+
+def test_checks_are_never_trained() -> None:
+    for told in (
+        ROOM,
+        la.Fact(subject="Jon", relation="lives in", value="Saltby"),
+        la.QA(question="When is tea?", answer="5"),
+    ):
+        assert len(set(trained(told))) >= 5
+        assert len(checking(told)) == 2
+        assert not set(trained(told)) & set(checking(told))
+    assert "What does Jon live in?" in trained(la.Fact(subject="Jon", relation="lives in", value="Saltby"))
+
+
+def test_backwards_only_where_it_is_unique() -> None:
+    other = la.Fact(subject="Ana", relation="room", value="214")
+    assert ("Whose tea is green?", "Jon Varga") in backwards([ROOM, TEA, other])
+    assert not any("214" in question for question, _ in backwards([ROOM, TEA, other]))
+
+
+def test_near_misses_are_not_known() -> None:
+    asked = unknown([ROOM, TEA], {ROOM.key, TEA.key})
+    assert any("Mira Osei" in question and "tea" in question for question in asked)
+    assert any("Mira Varga" in question for question in asked)
+    assert not any("Mira Osei" in question and "room" in question for question in asked)

@@ -28,6 +28,7 @@ from .core import (
     PluginError,
     PluginNotFound,
     PluginRefused,
+    Recall,
     Reply,
     RoleError,
     ToolCall,
@@ -40,7 +41,7 @@ from .core import (
     Use,
 )
 from .learning import Report
-from .memory import QA, Fact, Memory, Night, Note, Recall, Record
+from .memory import QA, Fact, Memory, Night, Note, Record
 from .plugin import Library, Manifest, Plugin
 from .role import train_role
 from .tool import MCPTools, ToolSettings, load_tools, mcp_tools, plugin_tool, tool, train_tools

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from langchain_core.tools import BaseTool
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, Message, Reply, RoleError, ToolResult, ToolSchema, Use, as_messages
+from ..memory import Memory
 from ..role import load_role
 from ..tool import Confirm, PluginTool, Toolbox, plugin_for
 from . import turn
@@ -33,6 +35,7 @@ class Agent:
             or else one that reads schemas, with a warning; None mounts none.
         confirm: asks a person about calls of tools that want that; without it they are refused.
         max_calls: rounds of calls in one turn; then it has to answer in words.
+        memory: is asked before it answers, and keeps what was said.
         prompt: a system prompt, where a plugin is not enough (or not there).
         max_tokens: of an answer.
         temperature: 0 is greedy.
@@ -54,6 +57,7 @@ class Agent:
         toolset: str | Path | Use | None = "auto",
         confirm: Confirm | None = None,
         max_calls: int = 8,
+        memory: Memory | None = None,
         prompt: str | None = None,
         max_tokens: int = 160,
         temperature: float = 0.0,
@@ -63,6 +67,7 @@ class Agent:
         self._base = base
         own = [item.on(base) if isinstance(item, PluginTool) else item for item in tools]
         self._toolbox, self._max_calls = Toolbox(own, confirm), max_calls
+        self.memory = memory
         mounted = [_role_entry(base, role)] if role is not None else []
         entries = [e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack)]
         caller = [e if isinstance(e, Use) else Use(e) for e in _tool_entry(base, self._toolbox.schemas, toolset)]
@@ -81,16 +86,16 @@ class Agent:
             settings: of this answer only: ``max_tokens``, ``temperature``, ``top_p``, ``stop``, ``seed``,
                 ``tool_choice``, ``parallel_calls``, ``output``.
         """
-        return self._keep(thread, text, self._run(self._with(text, thread), settings))
+        return self._keep(thread, text, self._run(self._with(text, thread), settings, thread))
 
     async def arun(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Reply:
         """:meth:`run` for asyncio; agents that are awaited together decode together."""
-        return self._keep(thread, text, await self._arun(self._with(text, thread), settings))
+        return self._keep(thread, text, await self._arun(self._with(text, thread), settings, thread))
 
     def stream(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Iterator[str | ToolResult | Reply]:
         """Pieces of the answer and results of calls as they come, then the reply."""
         steps = self._steps(self._with(text, thread), settings)
-        for item in turn.stream(steps, self._base.stream, self._toolbox):
+        for item in turn.stream(steps, self._base.stream, self._toolbox, self._consult(thread)):
             yield self._keep(thread, text, item) if isinstance(item, turn.Turn) else item
 
     async def astream(
@@ -98,7 +103,7 @@ class Agent:
     ) -> AsyncIterator[str | ToolResult | Reply]:
         """:meth:`stream` for asyncio."""
         steps = self._steps(self._with(text, thread), settings)
-        async for item in turn.astream(steps, self._base.astream, self._toolbox):
+        async for item in turn.astream(steps, self._base.astream, self._toolbox, self._consult(thread)):
             yield self._keep(thread, text, item) if isinstance(item, turn.Turn) else item
 
     def reply_to(self, messages: str | Sequence[Message | Mapping[str, Any]], **settings: Any) -> Reply:
@@ -160,13 +165,21 @@ class Agent:
             return self.request((*messages, *said), {**settings, "tool_choice": choice})
 
         own = frozenset(schema.name for schema in self._toolbox.schemas)
-        return turn.steps(ask, own, self._max_calls, settings.get("tool_choice", "auto"))
+        choice = settings.get("tool_choice", "auto")
+        open_to = self.memory is not None and choice == "auto" and settings.get("output") is None
+        question = _asked(messages) if open_to else ""
+        return turn.steps(ask, own, self._max_calls, choice, question)
 
-    def _run(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Turn:
-        return turn.run(self._steps(messages, settings), self._base, self._toolbox)
+    def _run(self, messages: Sequence[Message], settings: Mapping[str, Any], thread: str = "") -> turn.Turn:
+        return turn.run(self._steps(messages, settings), self._base, self._toolbox, self._consult(thread))
 
-    async def _arun(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Turn:
-        return await turn.arun(self._steps(messages, settings), self._base, self._toolbox)
+    async def _arun(self, messages: Sequence[Message], settings: Mapping[str, Any], thread: str = "") -> turn.Turn:
+        return await turn.arun(self._steps(messages, settings), self._base, self._toolbox, self._consult(thread))
+
+    def _consult(self, thread: str) -> turn.Consult | None:
+        if self.memory is None:
+            return None
+        return partial(self.memory.consult, agent=self.name, thread=thread)
 
     def _with(self, text: str, thread: str) -> tuple[Message, ...]:
         return (*self._threads.get(thread), Message(role="user", content=text))
@@ -174,7 +187,15 @@ class Agent:
     def _keep(self, thread: str, text: str, done: turn.Turn) -> Reply:
         said = [m.model_copy(update={"name": self.name}) if m.role == "assistant" else m for m in done.messages]
         self._threads.put(thread, (*self._with(text, thread), *said))
+        if self.memory is not None:
+            told = [message.to_wire() for message in (Message(role="user", content=text), *said)]
+            self.memory.log("turn", {"messages": told}, agent=self.name, thread=thread)
         return replace(done.reply, agent=self.name)
+
+
+def _asked(messages: Sequence[Message]) -> str:
+    """What the user has said last, if nobody has answered yet."""
+    return messages[-1].content if messages and messages[-1].role == "user" else ""
 
 
 def _role_entry(base: Base | Generator, role: str | Path) -> str:

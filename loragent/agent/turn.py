@@ -6,11 +6,12 @@ nothing more to call; then the second says what came of it (docs/adr/0013).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 
-from ..core import NOT_SAID, GenerationRequest, Message, Reply, ToolCall, ToolResult, Usage
+from ..core import NOT_SAID, GenerationRequest, Message, Recall, Reply, ToolCall, ToolResult, Usage
 from ..core import Generator as Model
 from ..tool import Toolbox
 
@@ -36,7 +37,14 @@ class Making:
     heard: str
 
 
-Step = GenerationRequest | Quiet | Making  # what a turn asks for: an answer, or a result
+@dataclass(frozen=True, slots=True)
+class Recalling:
+    """A question to the agent's memory."""
+
+    question: str
+
+
+Step = GenerationRequest | Quiet | Making | Recalling  # what a turn asks for: an answer, a result, or what is known
 Ask = Callable[[Sequence[Message], str], GenerationRequest | Quiet]  # of what was said meanwhile, with a tool choice
 
 
@@ -48,10 +56,12 @@ class Turn:
     messages: tuple[Message, ...]
 
 
-Steps = Generator[Step, Reply | ToolResult, Turn]
+Steps = Generator[Step, Reply | ToolResult | Recall, Turn]
+Consult = Callable[[str], Recall]
+RECALL = "recall"  # as which "tool" the store's lines stand in a conversation: roles answer from results
 
 
-def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
+def steps(ask: Ask, own: frozenset[str], most: int, choice: str, question: str = "") -> Steps:
     """A turn, step by step, whoever takes the steps: the same for callers that wait, await or stream.
 
     Args:
@@ -59,8 +69,12 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
         own: tools that the agent calls itself; a call of another ends the turn, for the caller to make.
         most: rounds of calls; then it has to answer in words.
         choice: which tool to call first; see :class:`GenerationRequest`.
+        question: what the memory is asked first, if anything.
     """
-    said: list[Message] = []
+    recalls = (yield from _recalled(question)) if question else ()
+    if recalls and recalls[0].source == "plugin":
+        return _from_memory(recalls[0])
+    said: list[Message] = [Message(role="tool", name=RECALL, content=recall.text) for recall in recalls]
     replies: list[Reply] = []
     results: list[ToolResult] = []
     ended = False
@@ -86,13 +100,26 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str) -> Steps:
             said += [result.as_message() for result in read]
         # What was asked for was called; to insist would never end.
         choice = "auto" if len(read) == len(called) else "none"
-    whole = _whole(replies, results)
-    return Turn(replace(whole, finish=MAX_CALLS) if ended else whole, (*said, answer.as_message()))
+    whole = replace(_whole(replies, results), recalls=recalls)
+    return Turn(replace(whole, finish=MAX_CALLS) if ended else whole, (*said, replies[-1].as_message()))
+
+
+def _recalled(question: str) -> Generator[Step, Reply | ToolResult | Recall, tuple[Recall, ...]]:
+    """What the memory has to say, if it has."""
+    recall = yield Recalling(question)
+    assert isinstance(recall, Recall)
+    return () if recall.source == "none" else (recall,)
+
+
+def _from_memory(recall: Recall) -> Turn:
+    """What a plugin remembers is the answer."""
+    reply = Reply(recall.text, recall.stack, recall.usage, recalls=(recall,), raw=recall.text)
+    return Turn(reply, (reply.as_message(),))
 
 
 def _made(
     answer: Reply, calls: Sequence[ToolCall], heard: str
-) -> Generator[Step, Reply | ToolResult, list[ToolResult]]:
+) -> Generator[Step, Reply | ToolResult | Recall, list[ToolResult]]:
     """Some calls of an answer, made one after another."""
     found = []
     for call in calls:
@@ -102,34 +129,43 @@ def _made(
     return found
 
 
-def run(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:
+def run(turn: Steps, model: Model, toolbox: Toolbox, consult: Consult | None = None) -> Turn:
     """Take all steps of a turn."""
-    for event in stream(turn, lambda request: iter(model.generate([request])), toolbox):
+    for event in stream(turn, lambda request: iter(model.generate([request])), toolbox, consult):
         if isinstance(event, Turn):
             return event
     raise AssertionError("a turn ends with itself")
 
 
-async def arun(turn: Steps, model: Model, toolbox: Toolbox) -> Turn:
+async def arun(turn: Steps, model: Model, toolbox: Toolbox, consult: Consult | None = None) -> Turn:
     """:func:`run` for asyncio."""
 
     async def answers(request: GenerationRequest) -> AsyncIterator[str | Reply]:
         for reply in await model.agenerate([request]):
             yield reply
 
-    async for event in astream(turn, answers, toolbox):
+    async for event in astream(turn, answers, toolbox, consult):
         if isinstance(event, Turn):
             return event
     raise AssertionError("a turn ends with itself")
 
 
 def stream(
-    turn: Steps, answers: Callable[[GenerationRequest], Iterator[str | Reply]], toolbox: Toolbox
+    turn: Steps,
+    answers: Callable[[GenerationRequest], Iterator[str | Reply]],
+    toolbox: Toolbox,
+    consult: Consult | None = None,
 ) -> Iterator[str | ToolResult | Turn]:
     """Take all steps of a turn: pieces of text and results as they come, the turn at the end."""
     try:
         wanted = next(turn)
         while True:
+            if isinstance(wanted, Recalling):
+                recall = _consulted(consult, wanted)
+                if recall.source == "plugin":
+                    yield recall.text
+                wanted = turn.send(recall)
+                continue
             if isinstance(wanted, Making):
                 result = toolbox.run(wanted.call, wanted.heard)
                 yield result
@@ -146,12 +182,21 @@ def stream(
 
 
 async def astream(
-    turn: Steps, answers: Callable[[GenerationRequest], AsyncIterator[str | Reply]], toolbox: Toolbox
+    turn: Steps,
+    answers: Callable[[GenerationRequest], AsyncIterator[str | Reply]],
+    toolbox: Toolbox,
+    consult: Consult | None = None,
 ) -> AsyncIterator[str | ToolResult | Turn]:
     """:func:`stream` for asyncio."""
     try:
         wanted = next(turn)
         while True:
+            if isinstance(wanted, Recalling):
+                recall = await asyncio.to_thread(_consulted, consult, wanted)
+                if recall.source == "plugin":
+                    yield recall.text
+                wanted = turn.send(recall)
+                continue
             if isinstance(wanted, Making):
                 result = await toolbox.arun(wanted.call, wanted.heard)
                 yield result
@@ -165,6 +210,10 @@ async def astream(
                     yield item
     except StopIteration as end:
         yield end.value
+
+
+def _consulted(consult: Consult | None, wanted: Recalling) -> Recall:
+    return consult(wanted.question) if consult is not None else Recall("", "none")
 
 
 def _heard(wanted: GenerationRequest | Quiet) -> str:

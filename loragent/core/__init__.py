@@ -21,7 +21,7 @@ from .errors import (
     ToolRefused,
     TrainingError,
 )
-from .generation import GenerationRequest, Mounted, Reply, RowScore, Usage, Use
+from .generation import GenerationRequest, Mounted, Recall, Reply, RowScore, Usage, Use
 from .limits import Limits
 from .message import Message, ToolCall, as_messages
 from .ports import Embedder, Generator
@@ -50,6 +50,7 @@ __all__ = [
     "PluginError",
     "PluginNotFound",
     "PluginRefused",
+    "Recall",
     "Reply",
     "RoleError",
     "RowScore",

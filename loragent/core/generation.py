@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -181,6 +181,35 @@ class RowScore:
     hits: int
 
 
+NO_USAGE = Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0, total_ms=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """An answer from memory.
+
+    Attributes:
+        text: the answer; that nothing is known, if so.
+        source: who answered: the plugin, the store, or nobody.
+        confidence: 0 to 1.
+        facts: ids of the records that it rests on.
+        version: of the plugin that answered.
+        stack: that plugin.
+        usage: tokens and milliseconds.
+    """
+
+    text: str
+    source: Literal["plugin", "store", "none"]
+    confidence: float = 0.0
+    facts: tuple[int, ...] = ()
+    version: str = ""
+    stack: tuple[Mounted, ...] = ()
+    usage: Usage = NO_USAGE
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer, and who gave it.
@@ -192,6 +221,7 @@ class Reply:
         tool_calls: calls the answer makes; of an agent's turn, all that were made on the way.
         results: what became of those that the agent made.
         data: where ``output`` was asked for, the answer as that.
+        recalls: what an agent's memory gave to the answer.
         told: tools whose schemas were in the prompt, since no plugin of the stack has learnt them.
         finish: "stop" (end of turn or stop string), "length", "cancelled", or "max_calls" where an agent's turn had to
             be ended, since it went on calling tools.
@@ -208,6 +238,7 @@ class Reply:
     raw: str = ""
     results: tuple[ToolResult, ...] = ()
     data: Any = None
+    recalls: tuple[Recall, ...] = ()
     told: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False)
 

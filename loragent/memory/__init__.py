@@ -3,8 +3,7 @@
 from .fact import QA, Fact, Note, Record, Scope
 from .match import Match
 from .memory import Memory
-from .recall import Recall
 from .sleep import Night
 from .store import Hit
 
-__all__ = ["QA", "Fact", "Hit", "Match", "Memory", "Night", "Note", "Recall", "Record", "Scope"]
+__all__ = ["QA", "Fact", "Hit", "Match", "Memory", "Night", "Note", "Record", "Scope"]

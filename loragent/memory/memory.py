@@ -7,11 +7,12 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..base import Base
-from ..core import Embedder, Generator, MemoryFault
+from ..core import Embedder, Generator, MemoryFault, Recall
 from ..model import MiniLM
 from ..plugin import Plugin
 from ..training import Step, TrainSettings
@@ -20,7 +21,7 @@ from .database import Database
 from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain
 from .ledger import Ledger, secrets_of
 from .match import Match, Matcher
-from .recall import LEAST, Recall, from_plugin, from_store, nothing
+from .recall import LEAST, from_plugin, from_store, nothing, stored
 from .sleep import SETTINGS, Night, night, whole
 from .slot import Slot, assigned, slots
 from .store import Hit, Store
@@ -99,18 +100,14 @@ class Memory:
     def ask(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
         """Answer a question from what is remembered, or say that it isn't.
 
-        A plugin answers where it has proved to know, is sure, and agrees with what was told; else the store does.
+        A plugin answers where it has proved to know, is sure, and agrees with what was told; else the base reads what
+        the store has found.
         """
-        found = self._found(question, Scope(user, agent, thread)) if question.strip() else None
-        if found is None:
-            return nothing()
-        record, score = found
-        slot = next((slot for slot in self._slots() if record.id in slot.registry().records), None)
-        if slot is not None and isinstance(self._base, Base):
-            if (recall := from_plugin(question, record, slot, self._base)) is not None:
-                return recall
-            self._ledger.doubt(record.id)
-        return from_store(question, record, score, self._base)
+        return self._recalled(question, Scope(user, agent, thread), partial(from_store, question, model=self._base))
+
+    def consult(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
+        """:meth:`ask` for somebody who reads what the store has found himself."""
+        return self._recalled(question, Scope(user, agent, thread), stored)
 
     def search(self, text: str, k: int = 5, *, user: str = "", agent: str = "", thread: str = "") -> list[Hit]:
         """What holds now and is nearest to a text, best first."""
@@ -263,6 +260,18 @@ class Memory:
     def _append(self, kind: str, content: Mapping[str, Any], scope: Scope = EVERYBODY) -> int:
         with self._database.writing() as db:
             return chain.append(db, kind, content, scope, _now())
+
+    def _recalled(self, question: str, scope: Scope, read: Callable[[Record, float], Recall]) -> Recall:
+        found = self._found(question, scope) if question.strip() else None
+        if found is None:
+            return nothing()
+        record, score = found
+        slot = next((slot for slot in self._slots() if record.id in slot.registry().records), None)
+        if slot is not None and isinstance(self._base, Base):
+            if (recall := from_plugin(question, record, slot, self._base)) is not None:
+                return recall
+            self._ledger.doubt(record.id)
+        return read(record, score)
 
     def _found(self, question: str, scope: Scope) -> tuple[Record, float] | None:
         """The record that a question asks for, and how near it comes."""

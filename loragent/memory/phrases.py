@@ -58,8 +58,16 @@ def checking(told: Told) -> list[str]:
 
 
 def answer(told: Told) -> str:
-    """What is answered: the value alone."""
-    return told.value if isinstance(told, Fact) else told.answer if isinstance(told, QA) else told.note
+    """What is answered: a sentence that names whose it is, for to say that first helps to find the value."""
+    if isinstance(told, QA):
+        return told.answer
+    if isinstance(told, Fact):
+        return f"{told.subject} {told.relation} {told.value}." if _is_verb(told.relation) else _of_a_noun(told)
+    return told.note
+
+
+def _of_a_noun(fact: Fact) -> str:
+    return f"{fact.subject}'s {fact.relation} is {fact.value}."
 
 
 def backwards(facts: Sequence[Fact]) -> list[tuple[str, str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, Message, TrainingRow, Usage, Use
+from ..core import GenerationRequest, Generator, Message, Recall, TrainingRow, Use
 from .fact import QA, Fact, Record, plain
+from .phrases import answer
 from .slot import Slot
 
 UNKNOWN = "I don't know."
@@ -16,39 +16,19 @@ LEAST = 0.45  # cosine of a note, or of a question with its answer, and what is 
 ANSWER_TOKENS = 48
 PROMPT = "Answer the question in one short sentence from this note.\n"
 
-NOTHING = Usage(prompt_tokens=0, completion_tokens=0, first_token_ms=0.0, total_ms=0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Recall:
-    """An answer from memory.
-
-    Attributes:
-        text: the answer; that nothing is known, if so.
-        source: who answered: the plugin, the store, or nobody.
-        confidence: 0 to 1.
-        facts: ids of the records that it rests on.
-        version: of the plugin that answered.
-        usage: tokens and milliseconds.
-    """
-
-    text: str
-    source: Literal["plugin", "store", "none"]
-    confidence: float = 0.0
-    facts: tuple[int, ...] = ()
-    version: str = ""
-    usage: Usage = NOTHING
-
-    def __str__(self) -> str:
-        return self.text
-
 
 def from_store(question: str, record: Record, score: float, model: Generator) -> Recall:
     """Answer from a record that was found; the model reads it, and what it says is held against it."""
     messages = [Message(role="system", content=f"{PROMPT}{record.text}"), Message(role="user", content=question)]
     (reply,) = model.generate([GenerationRequest(messages, max_tokens=ANSWER_TOKENS)])
-    text = reply.text.strip() if agrees(reply.text, record) else sentence(record)
-    return Recall(text, "store", max(0.0, min(1.0, score)), (record.id,), usage=reply.usage)
+    found = stored(record, score)
+    text = reply.text.strip() if agrees(reply.text, record) else found.text
+    return replace(found, text=text, usage=reply.usage)
+
+
+def stored(record: Record, score: float) -> Recall:
+    """A record as the store has it; no model is asked."""
+    return Recall(answer(record.told), "store", max(0.0, min(1.0, score)), (record.id,))
 
 
 def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> Recall | None:
@@ -68,7 +48,7 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> Recall
     probability = math.exp(-score.nll / score.tokens)
     if probability < slot.registry().sure:
         return None
-    return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.usage)
+    return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage)
 
 
 def nothing() -> Recall:
@@ -81,14 +61,6 @@ def agrees(text: str, record: Record) -> bool:
     told = record.told
     value = told.value if isinstance(told, Fact) else told.answer if isinstance(told, QA) else told.note
     return f" {_bare(value)} " in f" {_bare(text)} "
-
-
-def sentence(record: Record) -> str:
-    """A record as an answer."""
-    told = record.told
-    if isinstance(told, Fact):
-        return f"{told.subject}, {told.relation}: {told.value}."
-    return told.answer if isinstance(told, QA) else told.note
 
 
 def _bare(text: str) -> str:

@@ -60,6 +60,6 @@ def test_a_match_keeps_to_its_scope_and_to_what_holds(memory: la.Memory) -> None
     assert memory.ask("Which room is Mira Osei in?", user="jon").source == "none"
     assert memory.ask("Which room is Mira Osei in?", user="mira").source == "store"
     memory.remember(la.Fact(subject="Mira Osei", relation="room", value="305"), user="mira")
-    assert memory.ask("Which room is Mira Osei in?", user="mira").text == "Mira Osei, room: 305."
+    assert memory.ask("Which room is Mira Osei in?", user="mira").text == "Mira Osei's room is 305."
     memory.forget("Mira Osei")
     assert memory.ask("Which room is Mira Osei in?", user="mira").source == "none"

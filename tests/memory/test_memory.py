@@ -61,7 +61,7 @@ def test_an_answer_says_who_gave_it(memory: la.Memory, reader: Reader) -> None:
 def test_where_the_model_says_something_else_the_store_wins(memory: la.Memory, reader: Reader) -> None:
     memory.remember(MIRA)
     reader.answer = "Mira Osei is in room 2140."
-    assert memory.ask("Which room is Mira Osei in?").text == "Mira Osei, room: 214."
+    assert memory.ask("Which room is Mira Osei in?").text == "Mira Osei's room is 214."
 
 
 def test_what_is_forgotten_is_in_no_file(memory: la.Memory) -> None:

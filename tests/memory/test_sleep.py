@@ -72,7 +72,7 @@ def test_where_a_plugin_says_something_else_the_store_wins(memory: la.Memory, kn
     (room,) = memory.remember(ROOM)
     memory.sleep(settings=QUICK)
     recall = memory.ask("Which room is Mira Osei in?")
-    assert (recall.text, recall.source) == ("Mira Osei, room: 214.", "store")
+    assert (recall.text, recall.source) == ("Mira Osei's room is 214.", "store")
     again = memory.sleep(settings=QUICK)  # what was contradicted is learnt again
     assert (again.learned, again.version) == ((room.id,), "memory-1@2")
     assert memory.sleep(settings=QUICK) == la.Night()

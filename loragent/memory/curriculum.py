@@ -15,8 +15,9 @@ from .phrases import answer, backwards, trained, unknown
 from .recall import UNKNOWN
 
 SEED = 13
-REPLAYED = 2  # ways of asking for an old record that are trained again in a night
-MISSES = 0.25  # questions on what isn't known, as a share of those on what is
+REPEATED = 4  # times that what is new is seen, where what is known already is seen once
+REPLAYED = 1  # ways of asking for an old record that are trained again in a night
+MISSES = 0.2  # questions on what isn't known, as a share of those on what is
 
 
 class MemoryCurriculum:
@@ -46,14 +47,16 @@ class MemoryCurriculum:
 
     def _dialogues(self) -> list[tuple[Message, Message]]:
         draw = random.Random(SEED)
-        asked = [(way, answer(record.told)) for record in self._new for way in trained(record.told)]
+        new = [(way, answer(record.told)) for record in self._new for way in trained(record.told)]
+        asked: list[tuple[str, str]] = []
         for record in self._old:
             ways = trained(record.told)
             asked += [(way, answer(record.told)) for way in draw.sample(ways, min(REPLAYED, len(ways)))]
         facts = [record.told for record in (*self._new, *self._old) if isinstance(record.told, Fact)]
         asked += backwards(facts)
         misses = unknown(facts, self._known)
-        asked += [(way, UNKNOWN) for way in draw.sample(misses, min(len(misses), int(MISSES * len(asked))))]
+        asked += [(way, UNKNOWN) for way in draw.sample(misses, min(len(misses), int(MISSES * len(new + asked))))]
+        asked += new * REPEATED
         return [(Message(role="user", content=way), Message(role="assistant", content=said)) for way, said in asked]
 
     def _row(self, dialogue: tuple[Message, Message]) -> TrainingRow:

@@ -163,3 +163,12 @@ def from_json(kind: str, text: str) -> Told:
 def plain(text: str) -> str:
     """For comparing: one kind of letter, one kind of blank."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def says(text: str, phrase: str) -> bool:
+    """Whether a phrase stands in a text as whole words, however it is written."""
+    return f" {_bare(phrase)} " in f" {_bare(text)} "
+
+
+def _bare(text: str) -> str:
+    return " ".join("".join(letter if letter.isalnum() else " " for letter in plain(text)).split())

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import chain
 from .database import Database
-from .fact import EVERYBODY, Fact, Record, Scope, Told, as_json, from_json, plain
+from .fact import EVERYBODY, Fact, Record, Scope, Told, as_json, from_json, plain, says
 
 _COLUMNS = (
     "id, kind, told, user, agent, thread, source, valid_from, valid_to, "
@@ -137,6 +137,11 @@ class Ledger:
         """Whether a record was forgotten after a change; what was made of the records before must be made anew."""
         return bool(self._database.rows("SELECT 1 FROM changes WHERE number > ? AND forgot LIMIT 1", (change,)))
 
+    def with_derived(self, ids: Iterable[int]) -> list[int]:
+        """Records and whatever was derived from them, by their ids."""
+        with self._database.writing() as db:
+            return _with_derived(db, ids)
+
     def _read(self, where: str, values: Sequence[Any]) -> list[Record]:
         return [_record(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM records WHERE {where}", values)]
 
@@ -223,13 +228,8 @@ def _with_derived(db: sqlite3.Connection, ids: Iterable[int]) -> list[int]:
 
 
 def _mentions(episode: chain.Episode, texts: Sequence[str]) -> bool:
-    """Whether an episode holds one of some texts, as whole words."""
-    content = f" {' '.join(_words(' '.join(_strings(episode.content))))} "
-    return any(f" {' '.join(_words(text))} " in content for text in texts)
-
-
-def _words(text: str) -> list[str]:
-    return "".join(letter if letter.isalnum() else " " for letter in plain(text)).split()
+    content = " ".join(_strings(episode.content))
+    return any(says(content, text) for text in texts)
 
 
 def _strings(content: Any) -> Iterator[str]:

@@ -18,7 +18,7 @@ from ..plugin import Plugin
 from ..training import Step, TrainSettings
 from . import chain
 from .database import Database
-from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain
+from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain, says
 from .ledger import Ledger, secrets_of
 from .match import Match, Matcher
 from .recall import LEAST, from_plugin, from_store, nothing, stored
@@ -205,7 +205,7 @@ class Memory:
         """Forget a subject, a fact, or what a query means: from log, records and store, and whatever was derived.
 
         Args:
-            what: the name of a subject; or a fact, as it was told or as it was found.
+            what: the name of a subject, with all that says it; or a fact, as it was told or as it was found.
             query: instead: forgets what is so near to this text that it must be meant.
 
         Returns:
@@ -217,11 +217,13 @@ class Memory:
         if (what is None) == (query is None):
             raise MemoryFault("forget what?", "name a subject, a fact, or a query")
         also = (what,) if isinstance(what, str) else ()
-        gone = self._ledger.forget([record.id for record in self._meant(what, query)], _now(), also)
+        doomed = self._ledger.with_derived(record.id for record in self._meant(what, query))
+        # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
+        for slot in self._slots():
+            slot.forget(doomed)
+        shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
+        gone = self._ledger.forget(doomed, _now(), also) if doomed else []
         if gone:
-            for slot in self._slots():
-                slot.forget(record.id for record in gone)
-            shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
             self._database.shred()
             self._store.rebuild()
             self._prove_gone([*also, *(word for record in gone for word in secrets_of(record.told))])
@@ -302,7 +304,8 @@ class Memory:
         if isinstance(what, Record):
             return self._ledger.get([what.id])
         if isinstance(what, str):
-            return self.history(what)
+            others = self._ledger.find("kind != 'fact'")
+            return [*self.history(what), *(record for record in others if says(record.text, what))]
         assert what is not None
         same = plain(what.text)
         return [record for record in self._ledger.find("key = ?", (what.key,)) if plain(record.text) == same]

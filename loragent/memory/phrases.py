@@ -13,8 +13,6 @@ _OF_A_NOUN = (
     "Do you know {s}'s {r}?",
     "What is the {r} of {s}?",
     "{r} of {s}",
-    "Which {r} does {s} have?",
-    "Remind me, what was {s}'s {r} again?",
 )
 _OF_A_NOUN_CHECK = ("Could you tell me what {s}'s {r} is?", "I need the {r} of {s}, please.")
 _OF_A_VERB = (
@@ -22,10 +20,8 @@ _OF_A_VERB = (
     "{s} {r} what?",
     "Tell me what {s} {r}.",
     "Do you know what {s} {r}?",
-    "What is it that {s} {r}?",
     "{s} {r}",
     "I forgot what {s} {r}.",
-    "Remind me, what does {s} {v}?",
 )
 _OF_A_VERB_CHECK = ("Could you tell me what {s} {r}?", "I need to know what {s} {r}, please.")
 _OF_A_QUESTION = (
@@ -37,7 +33,7 @@ _OF_A_QUESTION = (
     "I'd like to know: {q}",
 )
 _OF_A_QUESTION_CHECK = ("Can you answer this? {q}", "Hello, {lower}?")
-_BACK = ("Whose {r} is {v}?", "Who has {v} as {r}?")
+_BACK = ("Whose {r} is {v}?",)
 _VERBS = {
     "has": "have", "is": "be", "likes": "like", "loves": "love", "hates": "hate", "wants": "want", "needs": "need",
     "prefers": "prefer", "lives": "live", "works": "work", "speaks": "speak", "drives": "drive", "eats": "eat",

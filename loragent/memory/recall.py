@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, Message, Recall, TrainingRow, Use
-from .fact import QA, Fact, Record, plain
+from .fact import Fact, Record, says
 from .phrases import answer
 from .slot import Slot
 
@@ -59,9 +59,4 @@ def nothing() -> Recall:
 def agrees(text: str, record: Record) -> bool:
     """Whether an answer says what a record holds, in its words."""
     told = record.told
-    value = told.value if isinstance(told, Fact) else told.answer if isinstance(told, QA) else told.note
-    return f" {_bare(value)} " in f" {_bare(text)} "
-
-
-def _bare(text: str) -> str:
-    return " ".join("".join(c if c.isalnum() else " " for c in plain(text)).split())
+    return says(text, told.value if isinstance(told, Fact) else answer(told))

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..core import MemoryFault
-from ..plugin import Plugin, Shelf
+from ..plugin import POINTER, Plugin, Shelf
 from .fact import Record
 
 REGISTRY = "registry.json"
@@ -85,6 +85,7 @@ class Slot:
             return False
         clean = [version for version in self.shelf.versions() if version not in tainted]
         if not clean:
+            (self.shelf.path / POINTER).unlink()  # first of all: a slot without it is empty, whatever else is left
             shutil.rmtree(self.shelf.path)
             return True
         if self.shelf.current() in tainted:

@@ -2,11 +2,12 @@
 
 from .library import Difference, Library
 from .manifest import Kind, Manifest, check_name, sha256_of
-from .shelf import Plugin, Shelf
+from .shelf import POINTER, Plugin, Shelf
 from .weights import CONFIG, WEIGHTS, LoraPair, LoraWeights, Shapes, check_shapes, load_weights
 
 __all__ = [
     "CONFIG",
+    "POINTER",
     "WEIGHTS",
     "Difference",
     "Kind",

@@ -111,3 +111,20 @@ def test_the_module_starts_without_importing_models_first() -> None:
 
 def test_version_is_the_packages() -> None:
     assert la.__version__ == "0.1.0"
+
+
+def test_a_memory_is_told_shown_and_made_to_forget(run) -> None:  # type: ignore[no-untyped-def]
+    assert run("memory", "tell", "m", "Mira Osei", "room", "214", "--source", "desk")[:2] == (
+        0,
+        "1  Mira Osei, room: 214\n",
+    )
+    run("memory", "tell", "m", "Mira Osei", "room", "305")
+    code, out, _ = run("memory", "history", "m", "mira osei", "--json")
+    assert (code, [row["text"] for row in json.loads(out)]) == (0, ["Mira Osei, room: 214", "Mira Osei, room: 305"])
+    assert [row["text"] for row in json.loads(run("memory", "ls", "m", "--json")[1])] == ["Mira Osei, room: 305"]
+    assert run("memory", "forget", "m", "Mira Osei")[1] == "forgot 2 of Mira Osei\n"
+    assert "erased" in run("memory", "log", "m")[1]
+    code, _, err = run("memory", "revert", "m")
+    assert code == 1
+    assert "sleep first" in err
+    assert run("memory", "tell", "m", "", "room", "1")[0] == 1

@@ -95,6 +95,8 @@ def test_a_fact_is_forgotten_as_it_was_told(memory: la.Memory) -> None:
     assert memory.forget(MIRA) == []
     (tea,) = memory.facts()
     assert texts(memory.forget(tea)) == ["Mira Osei, tea: green"]
+    memory.remember(["Mira Osei complained about the lift.", "Miranda Oseida did not.", MIRA])
+    assert sorted(texts(memory.forget("mira osei"))) == ["Mira Osei complained about the lift.", "Mira Osei, room: 214"]
     with pytest.raises(la.MemoryFault, match="forget what"):
         memory.forget()
 

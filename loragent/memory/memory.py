@@ -22,6 +22,7 @@ from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain, says
 from .ledger import Ledger, secrets_of
 from .match import Match, Matcher
 from .recall import LEAST, from_plugin, from_store, nothing, stored
+from .retriever import MemoryRetriever
 from .sleep import SETTINGS, Night, night, whole
 from .slot import Slot, assigned, slots
 from .store import Hit, Store
@@ -119,7 +120,7 @@ class Memory:
 
     def holder(self, record: Record) -> Plugin | None:
         """The plugin that answers for a record; None if that is the store's."""
-        slot = next((slot for slot in self._slots() if record.id in slot.registry().records), None)
+        slot = self._slot_of(record)
         return slot.plugin if slot is not None else None
 
     def facts(self, *, at: datetime | None = None) -> list[Record]:
@@ -171,7 +172,7 @@ class Memory:
         chosen = TrainSettings.parse({**SETTINGS.model_dump(), **(settings or {})})
         doubted, nights = self._ledger.doubted(), []
         learnable = self._ledger.find("valid_to IS NULL AND kind IN ('fact', 'qa')")
-        for slot, records in assigned(self.folder / PLUGINS, learnable):
+        for slot, records in assigned(self.folder / PLUGINS, self._fingerprint, learnable):
             if slot.holds(records, doubted):
                 continue
             workdir = self.folder / RUN / slot.name
@@ -198,6 +199,10 @@ class Memory:
         version = str(newest.shelf.rollback())
         self._append(chain.REVERTED, {"version": version})
         return version
+
+    def retriever(self, k: int = 4, *, user: str = "", agent: str = "", thread: str = "") -> MemoryRetriever:
+        """The search as a langchain retriever."""
+        return MemoryRetriever(search=partial(self.search, k=k, user=user, agent=agent, thread=thread))
 
     # -- forgetting and moving ---------------------------------------------------------------------
 
@@ -268,7 +273,7 @@ class Memory:
         if found is None:
             return nothing()
         record, score = found
-        slot = next((slot for slot in self._slots() if record.id in slot.registry().records), None)
+        slot = self._slot_of(record)
         if slot is not None and isinstance(self._base, Base):
             if (recall := from_plugin(question, record, slot, self._base)) is not None:
                 return recall
@@ -284,7 +289,14 @@ class Memory:
         return next(((hit.record, hit.score) for hit in hits if hit.score >= LEAST), None)
 
     def _slots(self) -> list[Slot]:
-        return slots(self.folder / PLUGINS)
+        return slots(self.folder / PLUGINS, self._fingerprint)
+
+    def _slot_of(self, record: Record) -> Slot | None:
+        return next((slot for slot in self._slots() if record.id in slot.registry().records), None)
+
+    @property
+    def _fingerprint(self) -> str:
+        return self._base.fingerprint if isinstance(self._base, Base) else ""
 
     def _prove_gone(self, words: Sequence[str]) -> None:
         """See that no file holds any of some words, but for those that other records hold too.

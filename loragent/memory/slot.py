@@ -42,27 +42,34 @@ class Registry:
 
 
 class Slot:
-    """One of a memory's plugins."""
+    """One of a memory's plugins.
 
-    def __init__(self, folder: Path, number: int) -> None:
-        self.number = number
+    Args:
+        base: fingerprint of the base that is to be answered with; versions that were trained on another are kept, but
+            not used.
+    """
+
+    def __init__(self, folder: Path, number: int, base: str) -> None:
+        self.number, self._base = number, base
         self.name = f"memory-{number}"
         self.shelf = Shelf(folder / self.name)
 
     @property
     def plugin(self) -> Plugin | None:
-        """The version in use; None before the first night."""
-        return self.shelf.get() if self.shelf.exists() else None
+        """The version in use; None before the first night on this base."""
+        plugin = self.shelf.get() if self.shelf.exists() else None
+        return plugin if plugin is not None and plugin.manifest.base == self._base else None
 
     def registry(self, version: int | None = None) -> Registry:
-        """Of a version, by default the one in use; an empty one before the first night.
+        """Of a version, by default the one in use; an empty one before the first night on this base.
 
         Raises:
             MemoryFault: it can't be read.
         """
-        if not self.shelf.exists():
+        plugin = self.plugin if version is None else self.shelf.get(version)
+        if plugin is None:
             return Registry()
-        path = self.shelf.get(version).path / REGISTRY
+        path = plugin.path / REGISTRY
         try:
             found = json.loads(path.read_text())
             return Registry(tuple(found["records"]), tuple(found["trained"]), float(found["sure"]))
@@ -95,21 +102,21 @@ class Slot:
         return True
 
 
-def slots(folder: Path) -> list[Slot]:
+def slots(folder: Path, base: str) -> list[Slot]:
     """The slots of a memory, in their order; those that were emptied included, but for the last ones."""
     numbers = [int(path.name.rpartition("-")[2]) for path in folder.glob("memory-*") if path.is_dir()]
-    return [Slot(folder, number) for number in range(1, max(numbers, default=0) + 1)]
+    return [Slot(folder, number, base) for number in range(1, max(numbers, default=0) + 1)]
 
 
-def assigned(folder: Path, records: Sequence[Record]) -> list[tuple[Slot, list[Record]]]:
+def assigned(folder: Path, base: str, records: Sequence[Record]) -> list[tuple[Slot, list[Record]]]:
     """The slots of a memory and what each shall hold: what it was trained on, then new ones. A full slot opens the
     next.
     """
-    found = slots(folder) or [Slot(folder, 1)]
+    found = slots(folder, base) or [Slot(folder, 1, base)]
     home = {number: slot.number for slot in found for number in slot.registry().trained}
     shall: dict[int, list[Record]] = {slot.number: [] for slot in found}
     for record in sorted(records, key=lambda record: record.id not in home):
         free = (number for number, held in shall.items() if len(held) < ROOM)
         number = home.get(record.id) or next(free, len(shall) + 1)
         shall.setdefault(number, []).append(record)
-    return [(Slot(folder, number), held) for number, held in shall.items()]
+    return [(Slot(folder, number, base), held) for number, held in shall.items()]

@@ -26,7 +26,7 @@ from .recall import agrees
 from .slot import Registry, Slot
 
 SETTINGS = TrainSettings(
-    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=24, validation=0, start="none", epochs=2
+    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=8, validation=0, start="none", epochs=2
 )
 RETAINED = 0.97  # of what the version in use knew, that a new one has to know
 HARM = 0.15  # by which the plugin may raise the perplexity of general text

@@ -1,6 +1,6 @@
 """The one road from data to a published plugin: rows, training, scores, gate, shelf."""
 
-from .dialogues import DialogueCurriculum, digest_of
+from .dialogues import DialogueCurriculum, digest_of, row_of
 from .evaluate import Condition, Sample, Scores, evaluate
 from .road import Lesson, Report, learn
 from .scoring import MATCH, TurnScore, nearest_reply, normalise, rates, score_turn, similarity
@@ -21,6 +21,7 @@ __all__ = [
     "nearest_reply",
     "normalise",
     "rates",
+    "row_of",
     "score_turn",
     "shipped_starter",
     "similarity",

@@ -84,6 +84,12 @@ def _own_tools(example: Example) -> Sequence[ToolSchema]:
     return example.tools
 
 
+def row_of(template: ChatTemplate, messages: Sequence[Message]) -> TrainingRow:
+    """A conversation with one answer as a row with a loss on that answer."""
+    (encoded,) = template.training_rows(messages)
+    return TrainingRow(tuple(encoded.ids), tuple(encoded.mask))
+
+
 def digest_of(dialogues: Iterable[Sequence[Message]], text: str = "") -> str:
     """sha256 of a text and of conversations, in hex."""
     digest = hashlib.sha256(text.encode())

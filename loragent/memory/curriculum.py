@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ..base import Base
 from ..core import Message, TrainingRow
-from ..learning import digest_of
+from ..learning import digest_of, row_of
 from .fact import Fact, Record
 from .general import general
 from .phrases import answer, backwards, trained, unknown
@@ -40,8 +40,9 @@ class MemoryCurriculum:
 
     def rows(self) -> list[TrainingRow]:
         """Questions with a loss on the answer, and general ones held to what the base says (a KL term)."""
-        taught = [self._row(dialogue) for dialogue in self._dialogues()]
-        held = [self._row(dialogue) for dialogue in general()]
+        template = self._base.template
+        taught = [row_of(template, dialogue) for dialogue in self._dialogues()]
+        held = [row_of(template, dialogue) for dialogue in general()]
         teachers = self._base.teach(held)
         return taught + [replace(row, teacher=teacher) for row, teacher in zip(held, teachers, strict=True)]
 
@@ -58,7 +59,3 @@ class MemoryCurriculum:
         asked += [(way, UNKNOWN) for way in draw.sample(misses, min(len(misses), int(MISSES * len(new + asked))))]
         asked += new * REPEATED
         return [(Message(role="user", content=way), Message(role="assistant", content=said)) for way, said in asked]
-
-    def _row(self, dialogue: tuple[Message, Message]) -> TrainingRow:
-        (encoded,) = self._base.template.training_rows(dialogue)
-        return TrainingRow(tuple(encoded.ids), tuple(encoded.mask))

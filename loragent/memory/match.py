@@ -1,9 +1,8 @@
 """Which fact a question asks for: whose name is in it, and what else it says.
 
 A sentence's vector is near to that of another with the same name in it, whatever is asked; so the name is taken out
-first, and the rest held against the relations of that subject alone. Among 100 invented facts with as many near misses
-this tells what is known from what isn't with an AUROC of 0.99, the vectors of the whole sentences with 0.91
-(benchmarks/README.md, "Memory").
+first, and the rest held against the relations of that subject alone (docs/adr/0016; ``loragent bench memory --only
+gate`` has the numbers).
 """
 
 from __future__ import annotations

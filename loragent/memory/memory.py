@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +26,7 @@ from .sleep import SETTINGS, Night, night, whole
 from .slot import Slot, assigned, slots
 from .store import Hit, Store
 
-FILE, STORE, PLUGINS, RUN, ABOUT = "memory.sqlite", "store", "plugins", ".night", "about.json"
+FILE, STORE, PLUGINS, RUN = "memory.sqlite", "store", "plugins", ".night"
 FINDABLE = 5  # characters from which a text in a file is no chance
 NEAR = 0.75  # cosine from which a record is what a query means, when it is to be forgotten
 
@@ -253,8 +252,6 @@ class Memory:
             self._database.copy_to(target / FILE)
             if (self.folder / PLUGINS).is_dir():
                 shutil.copytree(self.folder / PLUGINS, target / PLUGINS)
-            about = {"records": len(self._ledger.find()), "episodes": self.verify()}
-            (target / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
         except OSError as error:
             raise MemoryFault(f"{target}: {error}", "name a folder that can be written") from error
         return target
@@ -275,9 +272,11 @@ class Memory:
         record, score = found
         slot = self._slot_of(record)
         if slot is not None and isinstance(self._base, Base):
-            if (recall := from_plugin(question, record, slot, self._base)) is not None:
+            recall, agreed = from_plugin(question, record, slot, self._base)
+            if not agreed:
+                self._ledger.doubt(record.id)
+            if recall is not None:
                 return recall
-            self._ledger.doubt(record.id)
         return read(record, score)
 
     def _found(self, question: str, scope: Scope) -> tuple[Record, float] | None:

@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, Message, Recall, TrainingRow, Use
+from ..core import GenerationRequest, Generator, Message, Recall, Use
+from ..learning import row_of
 from .fact import Fact, Record, says
 from .phrases import answer
 from .slot import Slot
@@ -31,24 +32,24 @@ def stored(record: Record, score: float) -> Recall:
     return Recall(answer(record.told), "store", max(0.0, min(1.0, score)), (record.id,))
 
 
-def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> Recall | None:
+def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[Recall | None, bool]:
     """Answer from a plugin that holds a record, without a word of it in the prompt; None if it isn't sure, or says
-    something else than the record.
+    something else than the record. And whether it said the same.
     """
     plugin = slot.plugin
     if plugin is None:
-        return None
+        return None, True
     asked, stack = Message(role="user", content=question), [Use(plugin.path)]
     (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=ANSWER_TOKENS)])
     text = reply.text.strip()
     if not agrees(text, record):
-        return None
-    (row,) = base.template.training_rows((asked, Message(role="assistant", content=text)))
-    (score,) = base.score([TrainingRow(tuple(row.ids), tuple(row.mask))], stack)
+        return None, False
+    row = row_of(base.template, (asked, Message(role="assistant", content=text)))
+    (score,) = base.score([row], stack)
     probability = math.exp(-score.nll / score.tokens)
     if probability < slot.registry().sure:
-        return None
-    return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage)
+        return None, True
+    return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage), True
 
 
 def nothing() -> Recall:

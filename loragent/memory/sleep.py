@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..base import Base
-from ..core import GenerationRequest, Message, TrainingRow, Use
-from ..learning import starting_point
+from ..core import GenerationRequest, Message, Use
+from ..learning import row_of, starting_point
 from ..plugin import Manifest
-from ..training import Step, TrainSettings, discard, only_run
+from ..training import Fitted, Step, TrainSettings, discard, only_run
 from .curriculum import MemoryCurriculum
 from .fact import Record
 from .general import general
@@ -96,17 +96,8 @@ def night(
             trained = {*before.trained, *(record.id for record in records)}
             sure = _sure(base, fitted.folder, [record for record in records if record.id in knows])
             Registry(tuple(sorted(knows)), tuple(sorted(trained)), sure).write(fitted.folder)
-            manifest = Manifest(
-                name=slot.name,
-                kind="memory",
-                base=base.fingerprint,
-                parents=(str(plugin),) if plugin is not None else (),
-                data_sha256=digest,
-                settings=settings.model_dump(),
-                after={"recall": len(knows) / len(records), "harm": harm, "retention": retention},
-                seconds=round(fitted.seconds, 1),
-                tokens=fitted.tokens,
-            )
+            after = {"recall": len(knows) / len(records), "harm": harm, "retention": retention}
+            manifest = _manifest(base, slot, fitted, digest, settings, after)
             plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
         discard(workdir)
     held = frozenset(slot.registry().records)
@@ -118,6 +109,22 @@ def night(
         harm=harm,
         retention=retention,
         reasons=reasons,
+    )
+
+
+def _manifest(
+    base: Base, slot: Slot, fitted: Fitted, digest: str, settings: TrainSettings, after: dict[str, float]
+) -> Manifest:
+    return Manifest(
+        name=slot.name,
+        kind="memory",
+        base=base.fingerprint,
+        parents=(str(slot.plugin),) if slot.plugin is not None else (),
+        data_sha256=digest,
+        settings=settings.model_dump(),
+        after=after,
+        seconds=round(fitted.seconds, 1),
+        tokens=fitted.tokens,
     )
 
 
@@ -150,13 +157,15 @@ def known_by(base: Base, plugin: Path, records: Sequence[Record]) -> frozenset[i
 def _sure(base: Base, plugin: Path, records: Sequence[Record]) -> float:
     """The probability a token, from which an answer is believed: that of the least sure of twenty right answers."""
     pairs = [(way, answer(record.told)) for record in records for way in checking(record.told)[:1]]
-    rows = [_row(base, Message(role="user", content=a), Message(role="assistant", content=b)) for a, b in pairs]
+    rows = [
+        row_of(base.template, (Message(role="user", content=a), Message(role="assistant", content=b))) for a, b in pairs
+    ]
     found = sorted(math.exp(-score.nll / score.tokens) for score in base.score(rows, [Use(plugin)]))
     return found[len(found) // 20]
 
 
 def _harm(base: Base, plugin: Path) -> float:
-    rows = [_row(base, *dialogue) for dialogue in general()]
+    rows = [row_of(base.template, dialogue) for dialogue in general()]
     alone, mounted = base.score(rows), base.score(rows, [Use(plugin)])
     tokens = sum(score.tokens for score in alone)
     return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
@@ -171,8 +180,3 @@ def _reasons(retention: float, harm: float, anything: bool) -> tuple[str, ...]:
     if not anything:
         found.append("no fact was learnt")
     return tuple(found)
-
-
-def _row(base: Base, *dialogue: Message) -> TrainingRow:
-    (encoded,) = base.template.training_rows(dialogue)
-    return TrainingRow(tuple(encoded.ids), tuple(encoded.mask))

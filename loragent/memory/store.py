@@ -2,7 +2,7 @@
 
   store/
     state.json     {"folder": "5e1b20c7", "embedder": "...", "change": 41}; replaced atomically
-  5e1b20c7/        Chroma's own files
+    5e1b20c7/      Chroma's own files
 
 The store holds nothing that the ledger doesn't: whoever searches first brings it up to date, by the number of the last
 change that it has seen. It is made anew, in a folder of its own, where it can't be read, where the embedder is another,

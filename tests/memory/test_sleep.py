@@ -79,6 +79,16 @@ def test_where_a_plugin_says_something_else_the_store_wins(memory: la.Memory, kn
     assert memory.sleep(settings=QUICK) == la.Night()
 
 
+def test_where_a_plugin_is_only_unsure_nothing_is_learnt_again(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    monkeypatch.setattr("loragent.memory.memory.from_plugin", lambda *asked: (None, True))
+    assert memory.ask("Which room is Mira Osei in?").source == "store"
+    assert memory.sleep(settings=QUICK) == la.Night()
+
+
 def test_what_is_forgotten_is_in_no_version(memory: la.Memory, knowing: set[str]) -> None:
     memory.remember(ROOM)
     memory.sleep(settings=QUICK)

@@ -18,6 +18,7 @@ from tests.conftest import read_whole
 
 pytestmark = pytest.mark.slow
 ROLES = Path(__file__).parent.parent / "roles"
+TOOLS = ROLES.parent / "tools" / "hotel"
 NAMES = ("concierge", "reservations", "housekeeping")
 
 
@@ -46,7 +47,15 @@ def test_shipped_plugins_answer_as_stock_peft_does(real: la.Base) -> None:
         assert list(reply.token_ids) == out[0, ids["input_ids"].shape[1] :].tolist()
 
 
-def test_three_plugins_on_one_row_match_peft_to_1e_4(real: la.Base) -> None:
+def test_three_plugins_on_one_row_match_peft_to_1e_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where oneDNN multiplies faster than MKL it is taken, and rounds twice as much (1.4e-4 here, of logits up to 29);
+    # held against each other are the engine's sums and PEFT's, not those of two libraries.
+    monkeypatch.setattr("loragent.engine.build.onednn_is_faster", lambda: False)
+    with la.Base.load(device="cpu", dtype="float32") as real:
+        _match_peft(real)
+
+
+def _match_peft(real: la.Base) -> None:
     paths = [load_role(ROLES / name).shelf.get().path for name in NAMES]
     ids = real.template.prompt_ids([la.Message(role="user", content="Is there a double free in May?")])
     model = AutoModelForCausalLM.from_pretrained(real.path, dtype=torch.float32)
@@ -73,11 +82,17 @@ def test_a_shipped_plugin_meets_its_manifest(real: la.Base, name: str) -> None:
     assert scores.reply_match == pytest.approx(plugin.manifest.after["reply_match"], abs=0.03)
 
 
-def test_a_guest_is_passed_on_and_served(real: la.Base) -> None:
-    session = la.Session([la.Agent(name, base=real, role=ROLES / name) for name in NAMES])
+def test_a_guest_is_passed_on_and_served(real: la.Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARBOUR_HOTEL_DB", str(tmp_path / "hotel.sqlite"))
+    real.library.attach(TOOLS / "plugin")
+    desk = [tool for tool in la.load_tools(TOOLS) if tool.name in ("open_request", "request_state")]
+    tools = {"housekeeping": desk}
+    session = la.Session([la.Agent(n, base=real, role=ROLES / n, tools=tools.get(n, ())) for n in NAMES])
     result = session.run("The heating in room 305 doesn't work, it's freezing.")
     assert [(e.agent, e.handed_to) for e in result.transcript] == [
         ("concierge", "housekeeping"),
         ("housekeeping", None),
     ]
+    (noted,) = result.transcript[-1].reply.results
+    assert (noted.call.name, noted.call.arguments["room"]) == ("open_request", 305)
     assert "305" in result.text

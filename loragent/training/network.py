@@ -47,7 +47,7 @@ class Network:
         self._kept = room(loaded.device).kept // _token_bytes(self.layers[0], self.head.dtype) if lean else 0
         let_answers_pass(self._decoder.layers)
         twin.activation_checkpointing_enable({"use_reentrant": False})
-        self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device)
+        self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device, self.head.dtype)
 
     def loss(self, part: Sequence[int]) -> Tensor:
         """Summed loss over the targets of the rows with these indices, in nats."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .room import room
 
 BUCKET, SHORT = 96, 32  # widths are multiples of that, short ones finer: oneDNN compiles for every new shape, 20 MB
+FINE = 8  # of short ones in float32, where nothing is compiled
 
 
 class Split:
@@ -58,46 +59,52 @@ class Split:
 
 
 class HiddenStates:
-    """Final hidden states of rows, with the trunk's part remembered where it fits."""
+    """Final hidden states of rows, with the trunk's part remembered where it fits, once for rows that are the same.
 
-    def __init__(self, split: Split, rows: Sequence[Sequence[int]], device: torch.device) -> None:
+    Args:
+        dtype: that is computed in.
+    """
+
+    def __init__(self, split: Split, rows: Sequence[tuple[int, ...]], device: torch.device, dtype: torch.dtype) -> None:
         self._split, self._rows, self._device = split, rows, device
-        self._kept: dict[int, Tensor] = {}
+        self._short = FINE if dtype == torch.float32 and device.type == "cpu" else SHORT
+        self._kept: dict[tuple[int, ...], Tensor] = {}
         self._bytes, self._room = 0, room(device).trunk  # rows that need more are computed anew each time
 
     def final(self, batch: Sequence[int]) -> Tensor:
         """Final hidden states [rows, tokens, d] of the rows with these indices, padded behind."""
         width = self.width(batch)
         if not self._split.cuts:
-            return self._split.whole(self._padded_ids(batch, width))
+            return self._split.whole(self._padded([self._rows[i] for i in batch], width))
         return self._split.above(self.below(batch, width))
 
     def below(self, batch: Sequence[int], width: int) -> Tensor:
         """Hidden states [rows, width, d] where the trained layers begin; of a decoder that can be cut."""
-        if all(i in self._kept for i in batch):
-            return torch.stack([_pad(self._kept[i], width) for i in batch])
-        hidden = self._split.below(self._padded_ids(batch, width))
-        self._keep(batch, hidden)
-        return hidden
+        rows, fresh = [self._rows[i] for i in batch], {}
+        if new := list(dict.fromkeys(ids for ids in rows if ids not in self._kept)):
+            hidden = self._split.below(self._padded(new, width))
+            fresh = {ids: self._keep(ids, part[: len(ids)]) for ids, part in zip(new, hidden, strict=True)}
+        return torch.stack([_pad(fresh[ids] if ids in fresh else self._kept[ids], width) for ids in rows])
 
     def width(self, batch: Sequence[int]) -> int:
         """Tokens that each of the rows with these indices takes, padding included."""
         longest = max(len(self._rows[i]) for i in batch)
-        bucket = SHORT if longest <= BUCKET else BUCKET
+        bucket = self._short if longest <= BUCKET else BUCKET
         return -(-longest // bucket) * bucket
 
-    def _padded_ids(self, batch: Sequence[int], width: int) -> Tensor:
-        ids = torch.zeros(len(batch), width, dtype=torch.long, device=self._device)
-        for n, i in enumerate(batch):
-            ids[n, : len(self._rows[i])] = torch.tensor(self._rows[i])
+    def _padded(self, rows: Sequence[tuple[int, ...]], width: int) -> Tensor:
+        ids = torch.zeros(len(rows), width, dtype=torch.long, device=self._device)
+        for padded, row in zip(ids, rows, strict=True):
+            padded[: len(row)] = torch.tensor(row)
         return ids
 
-    def _keep(self, batch: Sequence[int], hidden: Tensor) -> None:
-        for n, i in enumerate(batch):
-            row = hidden[n, : len(self._rows[i])]
-            if i not in self._kept and self._bytes + row.nbytes <= self._room:
-                self._kept[i] = row.clone()
-                self._bytes += row.nbytes
+    def _keep(self, ids: tuple[int, ...], hidden: Tensor) -> Tensor:
+        """hidden: [tokens, d]; a copy of its own where there is room for it."""
+        if self._bytes + hidden.nbytes > self._room:
+            return hidden
+        self._bytes += hidden.nbytes
+        self._kept[ids] = hidden.clone()
+        return self._kept[ids]
 
 
 def _view(decoder: Any, layers: Any, norm: nn.Module) -> Any:

@@ -3,7 +3,7 @@
 from .library import Difference, Library
 from .manifest import Kind, Manifest, check_name, sha256_of
 from .shelf import POINTER, Plugin, Shelf
-from .weights import CONFIG, WEIGHTS, LoraPair, LoraWeights, Shapes, check_shapes, load_weights
+from .weights import CONFIG, WEIGHTS, LoraPair, LoraWeights, Shapes, check_shapes, load_weights, soften
 
 __all__ = [
     "CONFIG",
@@ -22,4 +22,5 @@ __all__ = [
     "check_shapes",
     "load_weights",
     "sha256_of",
+    "soften",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 from torch import Tensor
 
 from ..core import PluginRefused
@@ -87,6 +87,24 @@ def load_weights(folder: Path, shapes: Shapes | None = None, manifest: Manifest 
             adapter, a target that the base lacks or has in another shape, non-finite weights.
     """
     return aside(lambda: _load_weights(folder, shapes, manifest))
+
+
+def soften(folder: Path, factor: float) -> None:
+    """Multiply what a PEFT folder does to the base by a factor, in its B's; the file is replaced.
+
+    Raises:
+        PluginRefused: it can't be read.
+    """
+    path = folder / WEIGHTS
+
+    def rewrite() -> None:
+        tensors = load(_bytes_of(path))
+        scaled = {name: t * factor if ".lora_B." in name else t for name, t in tensors.items()}
+        temporary = path.with_suffix(".softened")
+        save_file(scaled, temporary, metadata={"format": "pt"})
+        temporary.replace(path)
+
+    aside(rewrite)
 
 
 def _load_weights(folder: Path, shapes: Shapes | None, manifest: Manifest | None) -> LoraWeights:

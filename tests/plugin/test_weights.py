@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import loragent as la
-from loragent.plugin import CONFIG, WEIGHTS, Manifest, load_weights
+from loragent.plugin import CONFIG, WEIGHTS, Manifest, load_weights, soften
 from tests.conftest import MakePlugin
 
 
@@ -23,6 +23,18 @@ def refused(folder: Path, base: la.Base | None = None, manifest: Manifest | None
     with pytest.raises(la.PluginRefused) as caught:
         load_weights(folder, base.shapes if base else None, manifest)
     return caught.value.field
+
+
+def test_a_softened_plugin_does_less_of_the_same(make_plugin: MakePlugin) -> None:
+    folder = make_plugin("a", rank=4)
+    before = load_weights(folder)
+    soften(folder, 0.5)
+    after = load_weights(folder)
+    assert after.pairs.keys() == before.pairs.keys()
+    for name, pair in before.pairs.items():
+        torch.testing.assert_close(after.pairs[name].b, pair.b * 0.5)
+        torch.testing.assert_close(after.pairs[name].a, pair.a)
+    assert not list(folder.glob("*.softened"))
 
 
 def test_scaling_follows_peft(make_plugin: MakePlugin) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle, islice
 
 from ..base import Base
 from ..core import Message, TrainingRow
@@ -17,7 +18,8 @@ from .recall import UNKNOWN
 SEED = 13
 REPEATED = 4  # times that what is new is seen, where what is known already is seen once
 REPLAYED = 1  # ways of asking for an old record that are trained again in a night
-MISSES = 0.2  # questions on what isn't known, as a share of those on what is
+STRANGE = 40  # questions on what isn't known that are kept apart, at most
+MISSES = 0.08  # questions on what isn't known, as a share of those on what is
 
 
 class MemoryCurriculum:
@@ -27,11 +29,15 @@ class MemoryCurriculum:
         new: records that the plugin doesn't hold yet: all ways of asking for them are trained.
         old: those that it holds: some ways of each, so that none is lost.
         known: keys of all that holds, in this slot or another; what is asked as unknown is none of them.
+
+    Attributes:
+        strange: questions on what isn't known that are not trained, to judge by.
     """
 
     def __init__(self, base: Base, new: Sequence[Record], old: Sequence[Record], known: frozenset[str]) -> None:
         self._base, self._new, self._old, self._known = base, new, old, known
         self.cut: list[int] = []
+        self._pairs, self.strange = self._asked()
 
     @property
     def data_sha256(self) -> str:
@@ -41,21 +47,32 @@ class MemoryCurriculum:
     def rows(self) -> list[TrainingRow]:
         """Questions with a loss on the answer, and general ones held to what the base says (a KL term)."""
         template = self._base.template
-        taught = [row_of(template, dialogue) for dialogue in self._dialogues()]
-        held = [row_of(template, dialogue) for dialogue in general()]
+        held, _ = general(template)
         teachers = self._base.teach(held)
+        taught = [row_of(template, dialogue) for dialogue in self._dialogues()]
         return taught + [replace(row, teacher=teacher) for row, teacher in zip(held, teachers, strict=True)]
 
     def _dialogues(self) -> list[tuple[Message, Message]]:
+        return [
+            (Message(role="user", content=way), Message(role="assistant", content=said)) for way, said in self._pairs
+        ]
+
+    def _asked(self) -> tuple[list[tuple[str, str]], list[str]]:
+        """Questions with their answers, and those that are kept apart."""
         draw = random.Random(SEED)
         new = [(way, answer(record.told)) for record in self._new for way in trained(record.told)]
         asked: list[tuple[str, str]] = []
         for record in self._old:
             ways = trained(record.told)
             asked += [(way, answer(record.told)) for way in draw.sample(ways, min(REPLAYED, len(ways)))]
-        facts = [record.told for record in (*self._new, *self._old) if isinstance(record.told, Fact)]
-        asked += backwards(facts)
+        asked += backwards(_facts(self._new), _facts(self._old)) + new * REPEATED
+        facts = _facts([*self._new, *self._old])
         misses = unknown(facts, self._known)
-        asked += [(way, UNKNOWN) for way in draw.sample(misses, min(len(misses), int(MISSES * len(new + asked))))]
-        asked += new * REPEATED
-        return [(Message(role="user", content=way), Message(role="assistant", content=said)) for way, said in asked]
+        draw.shuffle(misses)
+        apart = min(STRANGE, len(misses) // 3)
+        declined = islice(cycle(misses[apart:]), int(MISSES * len(asked)))
+        return asked + [(way, UNKNOWN) for way in declined], misses[:apart]
+
+
+def _facts(records: Sequence[Record]) -> list[Fact]:
+    return [record.told for record in records if isinstance(record.told, Fact)]

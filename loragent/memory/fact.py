@@ -139,7 +139,13 @@ class Record:
 
     @property
     def live(self) -> bool:
-        return self.valid_to is None
+        """Whether it holds now."""
+        return self.valid_from <= datetime.now(UTC) and not self.over
+
+    @property
+    def over(self) -> bool:
+        """Whether it holds no more; what is to hold later isn't over."""
+        return self.valid_to is not None and self.valid_to <= datetime.now(UTC)
 
     @property
     def text(self) -> str:

@@ -62,7 +62,7 @@ class Matcher:
         return max(found, key=lambda match: match.score, default=None)
 
     def _scored(self, question: str, subject: tuple[str, ...], scope: Scope | None) -> Iterator[tuple[Record, float]]:
-        records = [r for r in self._subjects()[subject] if scope is None or scope.sees(r.scope)]
+        records = [r for r in self._subjects()[subject] if r.live and (scope is None or scope.sees(r.scope))]
         if not records:
             return
         rest = self._embedder.embed([_without(question, subject)])[0]
@@ -86,7 +86,8 @@ class Matcher:
         with self._lock:
             change = self._ledger.last_change()
             if change != self._change:
-                self._of = _by_subject(self._ledger.find("valid_to IS NULL AND kind = 'fact'"))
+                facts = self._ledger.find("kind = 'fact'")
+                self._of = _by_subject(record for record in facts if not record.over)
                 self._change = change
             return self._of
 

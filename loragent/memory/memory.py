@@ -16,11 +16,12 @@ from ..model import MiniLM
 from ..plugin import Plugin
 from ..training import Step, TrainSettings
 from . import chain
+from .background import Sleeper
 from .database import Database
 from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain, says
 from .ledger import Ledger, secrets_of
 from .match import Match, Matcher
-from .recall import LEAST, from_plugin, from_store, nothing, stored
+from .recall import LEAST, Found, from_plugin, from_store, nothing, stored
 from .retriever import MemoryRetriever
 from .sleep import SETTINGS, Night, night, whole
 from .slot import Slot, assigned, slots
@@ -28,6 +29,8 @@ from .store import Hit, Store
 
 FILE, STORE, PLUGINS, RUN = "memory.sqlite", "store", "plugins", ".night"
 FINDABLE = 5  # characters from which a text in a file is no chance
+_NO_BASE = ("only a base can learn", "give the memory a loragent.Base")
+READ, NOTES = 8, 3  # records that are looked at for a question, and notes that are read
 NEAR = 0.75  # cosine from which a record is what a query means, when it is to be forgotten
 
 
@@ -38,26 +41,43 @@ class Memory:
 
     Args:
         folder: made if it isn't there.
-        base: answers from what is found; anything that generates.
+        base: answers from what is found; anything that generates. Without one, what is found is the answer.
         embedder: of texts that are searched; by default MiniLM, which is fetched at the first use.
+        sleep_after: facts that no night has seen, from which one begins by itself, in the background.
 
     Raises:
-        MemoryFault: the folder holds something else, or can't be read or written.
+        MemoryFault: the folder holds something else, or can't be read or written; or it is to sleep without a base.
     """
 
-    def __init__(self, folder: str | Path, *, base: Base | Generator, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        base: Base | Generator | None = None,
+        embedder: Embedder | None = None,
+        sleep_after: int | None = None,
+    ) -> None:
         self.folder = Path(folder).expanduser()
         if self.folder.exists() and not self.folder.is_dir():
             raise MemoryFault(f"{self.folder} is a file", "name a folder")
+        if sleep_after is not None and not isinstance(base, Base):
+            raise MemoryFault(*_NO_BASE)
         self._base = base
         self._database = Database(self.folder / FILE)
         self._ledger = Ledger(self._database)
         embedder = embedder or MiniLM()
         self._store = Store(self.folder / STORE, self._ledger, embedder)
         self._matcher = Matcher(self._ledger, embedder)
+        self._sleep_after, self._sleeper = sleep_after, Sleeper(self.sleep)
 
     def __repr__(self) -> str:
         return f"Memory({self.folder})"
+
+    def __enter__(self) -> Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- telling -----------------------------------------------------------------------------------
 
@@ -87,7 +107,10 @@ class Memory:
         text = "\n".join(item for item in given if isinstance(item, str))
         parents = [item.id if isinstance(item, Record) else item for item in derived_from]
         scope = Scope(user, agent, thread)
-        return self._ledger.tell(told, _now(), source=source, scope=scope, text=text, parents=parents)
+        records = self._ledger.tell(told, _now(), source=source, scope=scope, text=text, parents=parents)
+        if self._sleep_after is not None and len(self.waiting()) >= self._sleep_after:
+            self._sleeper.wake()
+        return records
 
     def log(self, kind: str, content: Mapping[str, Any], *, user: str = "", agent: str = "", thread: str = "") -> int:
         """Write an episode that tells no fact (a turn, a tool's result); its number in the log."""
@@ -103,7 +126,8 @@ class Memory:
         A plugin answers where it has proved to know, is sure, and agrees with what was told; else the base reads what
         the store has found.
         """
-        return self._recalled(question, Scope(user, agent, thread), partial(from_store, question, model=self._base))
+        read = partial(from_store, question, model=self._base) if self._base is not None else stored
+        return self._recalled(question, Scope(user, agent, thread), read)
 
     def consult(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
         """:meth:`ask` for somebody who reads what the store has found himself."""
@@ -123,9 +147,8 @@ class Memory:
         return slot.plugin if slot is not None else None
 
     def facts(self, *, at: datetime | None = None) -> list[Record]:
-        """What holds now, or held at a time; oldest first."""
-        if at is None:
-            return self._ledger.find("valid_to IS NULL")
+        """What holds now, or held (will hold) at a time; oldest first."""
+        at = at or _now()
         moment = (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC).isoformat()
         return self._ledger.find("valid_from <= ? AND (valid_to IS NULL OR valid_to > ?)", (moment, moment))
 
@@ -167,16 +190,25 @@ class Memory:
             TrainingError: the run can't be made; what was published before stays.
         """
         if not isinstance(self._base, Base):
-            raise MemoryFault("only a base can learn", "give the memory a loragent.Base")
+            raise MemoryFault(*_NO_BASE)
         chosen = TrainSettings.parse({**SETTINGS.model_dump(), **(settings or {})})
         doubted, nights = self._ledger.doubted(), []
-        learnable = self._ledger.find("valid_to IS NULL AND kind IN ('fact', 'qa')")
+        learnable = self._learnable()
+        known = frozenset(record.told.key for record in learnable)
         for slot, records in assigned(self.folder / PLUGINS, self._fingerprint, learnable):
             if slot.holds(records, doubted):
                 continue
             workdir = self.folder / RUN / slot.name
             made = night(
-                self._base, slot, records, workdir, doubted=doubted, settings=chosen, resume=resume, on_step=on_step
+                self._base,
+                slot,
+                records,
+                workdir,
+                known=known,
+                doubted=doubted,
+                settings=chosen,
+                resume=resume,
+                on_step=on_step,
             )
             self._ledger.trust(slot.registry().records if not made.reasons else ())
             nights.append(made)
@@ -184,6 +216,11 @@ class Memory:
         if nights:
             self._append(chain.SLEPT, asdict(found))
         return found
+
+    def waiting(self) -> list[Record]:
+        """What no night has seen yet."""
+        seen = {number for slot in self._slots() for number in slot.registry().trained}
+        return [record for record in self._learnable() if record.id not in seen]
 
     def revert(self) -> str:
         """Go back to the version of the plugin before the one in use; its name.
@@ -257,19 +294,23 @@ class Memory:
         return target
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Let go of the files, when a night in the background is over."""
+        self._sleeper.wait()
         self._store.close()
         self._database.close()
+
+    def _learnable(self) -> list[Record]:
+        return [record for record in self.facts() if record.kind != "note"]
 
     def _append(self, kind: str, content: Mapping[str, Any], scope: Scope = EVERYBODY) -> int:
         with self._database.writing() as db:
             return chain.append(db, kind, content, scope, _now())
 
-    def _recalled(self, question: str, scope: Scope, read: Callable[[Record, float], Recall]) -> Recall:
+    def _recalled(self, question: str, scope: Scope, read: Callable[[Found], Recall]) -> Recall:
         found = self._found(question, scope) if question.strip() else None
         if found is None:
             return nothing()
-        record, score = found
+        record = found.records[0]
         slot = self._slot_of(record)
         if slot is not None and isinstance(self._base, Base):
             recall, agreed = from_plugin(question, record, slot, self._base)
@@ -277,15 +318,22 @@ class Memory:
                 self._ledger.doubt(record.id)
             if recall is not None:
                 return recall
-        return read(record, score)
+        return read(found)
 
-    def _found(self, question: str, scope: Scope) -> tuple[Record, float] | None:
-        """The record that a question asks for, and how near it comes."""
+    def _found(self, question: str, scope: Scope) -> Found | None:
+        """What a question asks for: the fact that it names, or else what comes near enough."""
         match = self._matcher.nearest(question, scope)
         if match is not None and match.known:
-            return match.record, match.score
-        hits = (hit for hit in self._store.search(question, scope=scope) if hit.record.kind != "fact")
-        return next(((hit.record, hit.score) for hit in hits if hit.score >= LEAST), None)
+            return Found((match.record,), (match.record.text,), match.score)
+        hits = self._store.search(question, READ, scope)
+        near = [hit for hit in hits if hit.record.kind != "fact" and hit.score >= LEAST]
+        if near and near[0].record.kind == "note":
+            near = [hit for hit in near if hit.record.kind == "note"][:NOTES]
+        else:
+            near = near[:1]  # an answer that was told is the answer
+        if not near:
+            return None
+        return Found(tuple(hit.record for hit in near), tuple(hit.line for hit in near), near[0].score)
 
     def _slots(self) -> list[Slot]:
         return slots(self.folder / PLUGINS, self._fingerprint)

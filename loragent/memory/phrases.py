@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from .fact import QA, Fact, Told, plain
@@ -66,14 +67,15 @@ def _of_a_noun(fact: Fact) -> str:
     return f"{fact.subject}'s {fact.relation} is {fact.value}."
 
 
-def backwards(facts: Sequence[Fact]) -> list[tuple[str, str]]:
-    """Questions for the subject, with it, where only one has the value."""
-    owners: dict[tuple[str, str], list[Fact]] = {}
-    for fact in facts:
-        if not _is_verb(fact.relation):
-            owners.setdefault((plain(fact.relation), plain(fact.value)), []).append(fact)
-    only = [found[0] for found in owners.values() if len(found) == 1]
+def backwards(facts: Sequence[Fact], others: Sequence[Fact] = ()) -> list[tuple[str, str]]:
+    """Questions for the subject of some facts, with it, where of these and others only one has the value."""
+    owners = Counter(_value(fact) for fact in (*facts, *others))
+    only = [fact for fact in facts if owners[_value(fact)] == 1 and not _is_verb(fact.relation)]
     return [(way.format(r=fact.relation, v=fact.value), fact.subject) for fact in only for way in _BACK]
+
+
+def _value(fact: Fact) -> tuple[str, str]:
+    return plain(fact.relation), plain(fact.value)
 
 
 def unknown(facts: Sequence[Fact], known: Iterable[str]) -> list[str]:

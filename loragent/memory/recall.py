@@ -3,33 +3,59 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, Message, Recall, Use
 from ..learning import row_of
-from .fact import Fact, Record, says
+from .fact import Fact, Note, Record, says
 from .phrases import answer
 from .slot import Slot
 
 UNKNOWN = "I don't know."
 LEAST = 0.45  # cosine of a note, or of a question with its answer, and what is asked, from which it may answer
 ANSWER_TOKENS = 48
-PROMPT = "Answer the question in one short sentence from this note.\n"
+PROMPT = "Answer the question in one short sentence from these notes.\n"
+_SENTENCE, _WORD, _NUMBER = re.compile(r"[.!?]\s+"), re.compile(r"[^\W_]+"), re.compile(r"\d+")
 
 
-def from_store(question: str, record: Record, score: float, model: Generator) -> Recall:
-    """Answer from a record that was found; the model reads it, and what it says is held against it."""
-    messages = [Message(role="system", content=f"{PROMPT}{record.text}"), Message(role="user", content=question)]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a question is about, as the store or the matcher found it.
+
+    Attributes:
+        records: one fact, or one question with its answer, or as many notes as come near.
+        lines: what of them is to be read, the nearest first.
+        score: of the nearest.
+    """
+
+    records: tuple[Record, ...]
+    lines: tuple[str, ...]
+    score: float
+
+
+def from_store(question: str, found: Found, model: Generator) -> Recall:
+    """Answer from what was found; the model reads it, and what it says is held against it."""
+    messages = [
+        Message(role="system", content=PROMPT + "\n".join(found.lines)),
+        Message(role="user", content=question),
+    ]
     (reply,) = model.generate([GenerationRequest(messages, max_tokens=ANSWER_TOKENS)])
-    found = stored(record, score)
-    text = reply.text.strip() if agrees(reply.text, record) else found.text
-    return replace(found, text=text, usage=reply.usage)
+    text, told = reply.text.strip(), found.records[0].told
+    if isinstance(told, Note):
+        text = text if _rests_on(text, question, found.lines) else found.lines[0]
+    elif not agrees(text, found.records[0]):
+        text = answer(told)
+    return replace(stored(found), text=text, usage=reply.usage)
 
 
-def stored(record: Record, score: float) -> Recall:
-    """A record as the store has it; no model is asked."""
-    return Recall(answer(record.told), "store", max(0.0, min(1.0, score)), (record.id,))
+def stored(found: Found) -> Recall:
+    """What was found as the store has it; no model is asked."""
+    first = found.records[0].told
+    text = "\n".join(found.lines) if isinstance(first, Note) else answer(first)
+    return Recall(text, "store", max(0.0, min(1.0, found.score)), tuple(record.id for record in found.records))
 
 
 def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[Recall | None, bool]:
@@ -61,3 +87,11 @@ def agrees(text: str, record: Record) -> bool:
     """Whether an answer says what a record holds, in its words."""
     told = record.told
     return says(text, told.value if isinstance(told, Fact) else answer(told))
+
+
+def _rests_on(text: str, question: str, lines: Sequence[str]) -> bool:
+    """Whether all names and numbers of an answer stand in what it was read from, or in the question."""
+    known = " ".join((question, *lines))
+    said = [word for sentence in _SENTENCE.split(text) for word in _WORD.findall(sentence)[1:]]
+    firm = [word for word in said if word[:1].isupper()] + _NUMBER.findall(text)
+    return bool(text) and all(word == "I" or says(known, word) for word in firm)

@@ -14,23 +14,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..base import Base
-from ..core import GenerationRequest, Message, Use
-from ..learning import row_of, starting_point
-from ..plugin import Manifest
+from ..learning import starting_point
+from ..plugin import Manifest, soften
 from ..training import Fitted, Step, TrainSettings, discard, only_run
 from .curriculum import MemoryCurriculum
+from .evidence import harm, known_by, least_sure
 from .fact import Record
 from .general import general
-from .phrases import answer, checking
-from .recall import agrees
 from .slot import Registry, Slot
 
 SETTINGS = TrainSettings(
-    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=8, validation=0, start="none", epochs=2
+    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=4, validation=0, start="none", epochs=1
 )
 RETAINED = 0.97  # of what the version in use knew, that a new one has to know
 HARM = 0.15  # by which the plugin may raise the perplexity of general text
-CHECK_TOKENS = 32
+AIM = 0.9  # of that, where it has to be made softer
+LEAST_LOUD = 0.6  # of what was trained; what is softer knows too little
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +61,7 @@ def night(
     records: Sequence[Record],
     workdir: Path,
     *,
+    known: frozenset[str],
     doubted: frozenset[int] = frozenset(),
     settings: TrainSettings = SETTINGS,
     resume: bool = False,
@@ -71,6 +71,7 @@ def night(
 
     Args:
         records: all that the slot shall hold.
+        known: keys of all that holds, in this slot or another; what is asked as unknown is none of them.
         doubted: ids of those that it contradicted, though it had proved to know them.
         workdir: of the run; a night that was killed goes on from there with ``resume``.
 
@@ -82,21 +83,20 @@ def night(
     held = frozenset(before.records) - doubted
     old = [record for record in records if record.id in held]
     new = [record for record in records if record.id not in held]
-    known = frozenset(record.told.key for record in records)
     curriculum = MemoryCurriculum(base, new, old, known)
     with only_run(workdir, ".sleeping"):
         start = plugin if plugin is not None else starting_point(base, settings.start)
         rows, digest = curriculum.rows(), curriculum.data_sha256
         fitted = base.fit(rows, settings, workdir, start=start, data_sha256=digest, resume=resume, on_step=on_step)
+        harmed = _softened(base, fitted.folder)
         knows = known_by(base, fitted.folder, records)
-        harm = _harm(base, fitted.folder)
         retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
-        reasons = _reasons(retention, harm, bool(knows))
+        reasons = _reasons(retention, harmed, bool(knows))
         if not reasons:
             trained = {*before.trained, *(record.id for record in records)}
-            sure = _sure(base, fitted.folder, [record for record in records if record.id in knows])
+            sure = least_sure(base, fitted.folder, [r for r in records if r.id in knows], curriculum.strange)
             Registry(tuple(sorted(knows)), tuple(sorted(trained)), sure).write(fitted.folder)
-            after = {"recall": len(knows) / len(records), "harm": harm, "retention": retention}
+            after = {"recall": len(knows) / len(records), "harm": harmed, "retention": retention}
             manifest = _manifest(base, slot, fitted, digest, settings, after)
             plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
         discard(workdir)
@@ -106,10 +106,25 @@ def night(
         kept_in_store=tuple(record.id for record in records if record.id not in held),
         version=str(plugin) if plugin is not None else "",
         seconds=time.perf_counter() - began,
-        harm=harm,
+        harm=harmed,
         retention=retention,
         reasons=reasons,
     )
+
+
+def _softened(base: Base, plugin: Path) -> float:
+    """Make a plugin as loud as general text bears it, and no louder; the harm that is left.
+
+    The divergence that an update causes grows with the square of its size, and facts are still known long after the
+    rest has come to rest (docs/adr/0018).
+    """
+    _, judged = general(base.template)
+    alone = base.score(judged)
+    found = harm(base, plugin, judged, alone)
+    if found <= HARM:
+        return found
+    soften(plugin, max(LEAST_LOUD, math.sqrt(AIM * HARM / found)))
+    return harm(base, plugin, judged, alone)
 
 
 def _manifest(
@@ -139,36 +154,6 @@ def whole(nights: Sequence[Night]) -> Night:
         retention=min((made.retention for made in nights), default=1.0),
         reasons=tuple(reason for made in nights for reason in made.reasons),
     )
-
-
-def known_by(base: Base, plugin: Path, records: Sequence[Record]) -> frozenset[int]:
-    """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in."""
-    asked = [(record, way) for record in records for way in checking(record.told)]
-    replies = base.generate(
-        [
-            GenerationRequest([Message(role="user", content=way)], [Use(plugin)], max_tokens=CHECK_TOKENS)
-            for _, way in asked
-        ]
-    )
-    wrong = {record.id for (record, _), reply in zip(asked, replies, strict=True) if not agrees(reply.text, record)}
-    return frozenset(record.id for record, _ in asked) - wrong
-
-
-def _sure(base: Base, plugin: Path, records: Sequence[Record]) -> float:
-    """The probability a token, from which an answer is believed: that of the least sure of twenty right answers."""
-    pairs = [(way, answer(record.told)) for record in records for way in checking(record.told)[:1]]
-    rows = [
-        row_of(base.template, (Message(role="user", content=a), Message(role="assistant", content=b))) for a, b in pairs
-    ]
-    found = sorted(math.exp(-score.nll / score.tokens) for score in base.score(rows, [Use(plugin)]))
-    return found[len(found) // 20]
-
-
-def _harm(base: Base, plugin: Path) -> float:
-    rows = [row_of(base.template, dialogue) for dialogue in general()]
-    alone, mounted = base.score(rows), base.score(rows, [Use(plugin)])
-    tokens = sum(score.tokens for score in alone)
-    return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
 
 
 def _reasons(retention: float, harm: float, anything: bool) -> tuple[str, ...]:

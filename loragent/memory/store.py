@@ -1,7 +1,7 @@
-"""The live records in Chroma, found by what they are about.
+"""The live records in Chroma, line by line, found by what they are about.
 
   store/
-    state.json     {"folder": "5e1b20c7", "embedder": "...", "change": 41}; replaced atomically
+    state.json     {"folder": "5e1b20c7", "embedder": "...", "change": 41, "form": 2}; replaced atomically
     5e1b20c7/      Chroma's own files
 
 The store holds nothing that the ledger doesn't: whoever searches first brings it up to date, by the number of the last
@@ -21,7 +21,7 @@ import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,20 +29,29 @@ from filelock import FileLock
 
 from ..core import Embedder, MemoryFault
 from ..model import blank
-from .fact import QA, Record, Scope
+from .fact import Record, Scope
 from .ledger import Ledger
+from .passages import passages, searched
 
 STATE = "state.json"
+FORM = 2
 COLLECTION = "records"
-BATCH = 500  # records that are embedded and written at once
+BATCH = 500  # lines that are embedded and written at once
+LINES = 4  # of one record that may come before another is looked at
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A record that was found, and the cosine of its text and what was asked."""
+    """A record that was found.
+
+    Attributes:
+        score: the cosine of what was asked and that line of it which comes nearest.
+        line: that line; of a fact or a short note all there is.
+    """
 
     record: Record
     score: float
+    line: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class _State:
     folder: str
     embedder: str
     change: int
+    form: int  # of what is in Chroma
 
 
 class Store:
@@ -80,17 +90,24 @@ class Store:
         with self._locked():
             self._catch_up()
             found = self._collection().query(
-                query_embeddings=[vector.tolist()], n_results=k, where=_where(scope), include=["distances"]
+                query_embeddings=[vector.tolist()], n_results=k * LINES, where=_where(scope), include=["distances"]
             )
-        ids = [int(number) for number in found["ids"][0]]
-        scores = dict(zip(ids, found["distances"][0], strict=True))
-        return [Hit(record, 1 - scores[record.id]) for record in self._ledger.get(ids) if record.live]
+        nearest: dict[int, tuple[int, float]] = {}
+        for place, distance in zip(found["ids"][0], found["distances"][0], strict=True):
+            number, line = map(int, place.split("/"))
+            nearest.setdefault(number, (line, 1 - distance))
+        hits = []
+        for record in self._ledger.get(nearest):
+            line, score = nearest[record.id]
+            if record.live:
+                hits.append(Hit(record, score, passages(record)[line]))
+        return hits[:k]
 
     def rebuild(self) -> int:
         """Make the store anew from the ledger; how many records are in it."""
         with self._locked():
             self._renew()
-            return int(self._collection().count())
+            return len({place.split("/")[0] for place in self._collection().get(include=[])["ids"]})
 
     def close(self) -> None:
         """Let go of Chroma's files."""
@@ -112,7 +129,7 @@ class Store:
             records, change = self._ledger.changed_after(state.change)
             if change != state.change:
                 self._write(records)
-                self._point(_State(state.folder, state.embedder, change))
+                self._point(replace(state, change=change))
         except Exception as error:
             if isinstance(error, MemoryFault):
                 raise
@@ -120,17 +137,19 @@ class Store:
         return None
 
     def _usable(self, state: _State) -> bool:
-        same = state.embedder == self._embedder.fingerprint and (self._folder / state.folder).is_dir()
-        return same and not self._ledger.forgotten_after(state.change)
+        same = (state.embedder, state.form) == (self._embedder.fingerprint, FORM)
+        return same and (self._folder / state.folder).is_dir() and not self._ledger.forgotten_after(state.change)
 
     def _renew(self) -> None:
         self.close()
-        state = _State(secrets.token_hex(4), self._embedder.fingerprint, 0)  # Chroma keeps what it knows of a path
+        state = _State(
+            secrets.token_hex(4), self._embedder.fingerprint, 0, FORM
+        )  # Chroma keeps what it knows of a path
         try:
             self._open(state)
             records, change = self._ledger.changed_after(0)
-            self._write([record for record in records if record.live])
-            self._point(_State(state.folder, state.embedder, change))
+            self._write([record for record in records if not record.over])
+            self._point(replace(state, change=change))
         except (OSError, RuntimeError, ValueError) as error:
             raise MemoryFault(f"{self._folder}: {error}", "see that it may be written; nothing told is lost") from error
         for other in self._folder.iterdir():
@@ -139,17 +158,22 @@ class Store:
 
     def _write(self, records: Sequence[Record]) -> None:
         collection = self._collection()
-        gone = [str(record.id) for record in records if not record.live]
+        gone = [record.id for record in records if record.over]
         if gone:
-            collection.delete(ids=gone)
-        live = [record for record in records if record.live]
-        for at in range(0, len(live), BATCH):
-            part = live[at : at + BATCH]
+            collection.delete(where={"record": {"$in": gone}})
+        lines = [
+            (f"{record.id}/{n}", searched(record)[n], line, record)
+            for record in records
+            if not record.over
+            for n, line in enumerate(passages(record))
+        ]
+        for at in range(0, len(lines), BATCH):
+            places, texts, shown, of = zip(*lines[at : at + BATCH], strict=True)
             collection.upsert(
-                ids=[str(record.id) for record in part],
-                embeddings=self._embedder.embed([_asked(record) for record in part]).tolist(),
-                documents=[record.text for record in part],
-                metadatas=[_scope_of(record) for record in part],
+                ids=list(places),
+                embeddings=self._embedder.embed(texts).tolist(),
+                documents=list(shown),
+                metadatas=[{"record": record.id, **_scope_of(record)} for record in of],
             )
 
     def _open(self, state: _State) -> None:
@@ -175,7 +199,7 @@ class Store:
 
     def _point(self, state: _State) -> None:
         temporary = self._folder / f".{STATE}.{os.getpid()}"
-        temporary.write_text(json.dumps({"folder": state.folder, "embedder": state.embedder, "change": state.change}))
+        temporary.write_text(json.dumps(asdict(state)))
         temporary.replace(self._folder / STATE)
         self._seen = state
 
@@ -193,11 +217,6 @@ class Store:
                     yield
             finally:
                 lock.release()
-
-
-def _asked(record: Record) -> str:
-    """What is embedded: of a question with its answer the question, for that is what is asked again."""
-    return record.told.question if isinstance(record.told, QA) else record.text
 
 
 def _scope_of(record: Record) -> dict[str, str]:

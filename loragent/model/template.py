@@ -56,14 +56,14 @@ class ChatTemplate:
     def prompt_ids(self, messages: Sequence[Message], tools: Sequence[ToolSchema] = ()) -> list[int]:
         """Tokens of the conversation up to where the next assistant turn begins, told of some tools."""
         pieces = self.pieces(with_tools(messages, tools), open_answer=True)
-        return [token for piece in pieces for token in self._tokenise(piece.text)]
+        return [token for piece in pieces for token in self.ids(piece.text)]
 
     def tokens_before(self, messages: Sequence[Message], count: int, tools: Sequence[ToolSchema] = ()) -> int:
         """How many tokens of :meth:`prompt_ids` render the first ``count`` messages and nothing else."""
         if not count:
             return 0
         pieces = self.pieces(with_tools(messages[:count], tools))
-        before = [token for piece in pieces for token in self._tokenise(piece.text)]
+        before = [token for piece in pieces for token in self.ids(piece.text)]
         same = zip(before, self.prompt_ids(messages, tools), strict=False)
         return next((i for i, (one, other) in enumerate(same) if one != other), len(before))
 
@@ -93,6 +93,10 @@ class ChatTemplate:
                 done = end
         return [p for p in [*pieces, Piece(whole[done:])] if p.text]
 
+    def ids(self, text: str) -> list[int]:
+        """Tokens of a text as it stands, markup included."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
     def decode(self, ids: Sequence[int]) -> str:
         """Generated tokens as text, without special tokens."""
         return str(self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
@@ -121,7 +125,7 @@ class ChatTemplate:
         ids: list[int] = []
         mask: list[bool] = []
         for piece in pieces:
-            tokens = self._tokenise(piece.text)
+            tokens = self.ids(piece.text)
             ids += tokens
             mask += self._until_end(tokens) if piece.answer and piece.trained else [False] * len(tokens)
         return Encoded(ids, mask)
@@ -166,9 +170,6 @@ class ChatTemplate:
             return "result-7f3a" in self.tokenizer.apply_chat_template(wire, tokenize=False)
         except Exception:  # a template signals a role it refuses with whatever its author chose to raise
             return False
-
-    def _tokenise(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def _read_call(text: str, begin: int) -> tuple[ToolCall | None, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -39,11 +41,67 @@ def test_a_closed_value_is_never_found_again(memory: la.Memory) -> None:
     assert texts(memory.facts(at=moved)) == ["Mira Osei, room: 305"]
 
 
+def test_what_is_to_hold_later_closes_nothing_yet(memory: la.Memory) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    memory.remember([MIRA, la.Fact(subject="Mira Osei", relation="room", value="305", valid_from=soon)])
+    assert texts(memory.facts()) == texts(memory.search("mira osei room")) == ["Mira Osei, room: 214"]
+    assert memory.consult("Which room is Mira Osei in?").text == "Mira Osei's room is 214."
+    assert texts(memory.facts(at=soon)) == ["Mira Osei, room: 305"]
+    time.sleep(max(0.0, (soon - datetime.now(UTC)).total_seconds()) + 0.05)
+    assert texts(memory.facts()) == texts(memory.search("mira osei room")) == ["Mira Osei, room: 305"]
+    assert memory.consult("Which room is Mira Osei in?").text == "Mira Osei's room is 305."
+
+
+def test_on_a_full_disk_nothing_is_half_told(memory: la.Memory) -> None:
+    memory.remember(MIRA)
+    db = memory._database._db
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    told = [la.Fact(subject=f"guest {n}", relation="room", value="x" * 2000) for n in range(20)]
+    with pytest.raises(la.MemoryFault, match="free some space"):
+        memory.remember(told)
+    assert texts(memory.facts()) == ["Mira Osei, room: 214"]
+    memory.verify()
+    db.execute("PRAGMA max_page_count = 100000")
+    assert len(memory.remember(told)) == 20
+    memory.verify()
+
+
+def test_without_a_base_the_store_answers_word_for_word(tmp_path: Path, words: Words) -> None:
+    with la.Memory(tmp_path / "memory", embedder=words) as memory:
+        memory.remember(MIRA)
+        assert memory.ask("Which room is Mira Osei in?").text == "Mira Osei's room is 214."
+        assert memory.ask("Which room is Jon Varga in?").source == "none"
+        with pytest.raises(la.MemoryFault, match="only a base"):
+            memory.sleep()
+    with pytest.raises(la.MemoryFault, match="only a base"):
+        la.Memory(tmp_path / "other", embedder=words, sleep_after=3)
+
+
 def test_what_is_kept_for_one_is_not_said_to_another(memory: la.Memory) -> None:
     memory.remember(MIRA, user="mira")
     memory.remember("Breakfast is at seven.")
     assert texts(memory.search("mira room breakfast", user="jon")) == ["Breakfast is at seven."]
     assert len(memory.search("mira room breakfast", user="mira")) == 2
+
+
+def test_of_a_long_note_the_line_is_found_that_is_asked_for(memory: la.Memory, reader: Reader) -> None:
+    note = (
+        "The kitchen opens at six in the morning and closes late at night, except on Sundays. "
+        "Old keys hang in the green cupboard behind the desk, with a paper tag on each of them. "
+        "Mrs Adler feeds the cat in the yard twice a day, and nobody else should do that please."
+    )
+    (kept,) = memory.remember(note)
+    (hit,) = memory.search("where are the old keys, in which cupboard behind the desk")
+    assert (hit.record, hit.line[:8]) == (kept, "Old keys")
+    question = "in which cupboard behind the desk hang the old keys"
+    reader.answer = "The keys hang in the green cupboard."
+    assert memory.ask(question).text == "The keys hang in the green cupboard."
+    assert "kitchen" not in reader.asked[-1].messages[0].content
+    reader.answer = "Ask for Miss Plum in room 12."  # names and numbers that nobody told
+    assert memory.ask(question).text == hit.line
+    memory.forget(kept)
+    assert memory.search(question) == []
 
 
 def test_an_answer_says_who_gave_it(memory: la.Memory, reader: Reader) -> None:

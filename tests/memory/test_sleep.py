@@ -9,6 +9,8 @@ import pytest
 
 import loragent as la
 from loragent.memory import sleep as nights
+from loragent.memory.background import Sleeper
+from loragent.memory.evidence import parting
 from loragent.memory.phrases import backwards, checking, trained, unknown
 from loragent.memory.slot import assigned
 from tests.conftest import save_tiny
@@ -67,6 +69,19 @@ def test_a_version_that_lost_what_was_known_is_not_published(memory: la.Memory, 
     made = memory.sleep(settings=QUICK)
     assert made.reasons == ("of what was known before only 0.00 is known still",)
     assert made.version == "memory-1@1"
+
+
+def test_a_plugin_that_harms_too_much_is_made_softer(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([0.6, 0.14])
+    softened: list[float] = []
+    monkeypatch.setattr(nights, "HARM", 0.15)
+    monkeypatch.setattr(nights, "harm", lambda *asked: next(found))
+    monkeypatch.setattr(nights, "soften", lambda plugin, factor: softened.append(factor))
+    memory.remember(ROOM)
+    made = memory.sleep(settings=QUICK)
+    assert (made.harm, made.version, softened) == (0.14, "memory-1@1", [nights.LEAST_LOUD])
 
 
 def test_where_a_plugin_says_something_else_the_store_wins(memory: la.Memory, knowing: set[str]) -> None:
@@ -130,6 +145,37 @@ def test_on_another_base_the_store_answers_until_it_has_slept(
         moved.close()
 
 
+def test_nights_begin_by_themselves(tmp_path: Path, base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+    monkeypatch.setattr(la.Memory, "sleep", lambda self: begun.append(len(self.waiting())))
+    memory = la.Memory(tmp_path / "memory", base=base, embedder=Words(), sleep_after=2)
+    memory.remember([ROOM, "A note is for the store."])
+    memory._sleeper.wait()
+    assert begun == []
+    memory.remember(TEA)
+    memory.close()
+    assert begun == [2]
+
+
+def test_a_night_that_fails_is_a_warning_and_the_next_is_tried() -> None:
+    tried: list[int] = []
+
+    def fails() -> None:
+        tried.append(1)
+        raise la.TrainingError("no", "try again")
+
+    sleeper = Sleeper(fails)
+
+    def slept() -> None:
+        sleeper.wake()
+        sleeper.wait()
+
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="no — try again"):
+            slept()
+    assert tried == [1, 1]
+
+
 def test_only_a_base_can_learn(tmp_path: Path) -> None:
     from tests.memory.conftest import Reader
 
@@ -167,3 +213,9 @@ def test_near_misses_are_not_known() -> None:
     assert any("Mira Osei" in question and "tea" in question for question in asked)
     assert any("Mira Varga" in question for question in asked)
     assert not any("Mira Osei" in question and "room" in question for question in asked)
+
+
+def test_answers_are_believed_from_where_they_part_best() -> None:
+    assert parting([0.9, 0.8, 0.95], [0.5, 0.3]) == 0.8
+    assert parting([0.9, 0.2, 0.95], [0.5, 0.3]) == 0.9
+    assert parting([0.9, 0.8], []) == 0.0

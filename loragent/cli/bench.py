@@ -68,10 +68,14 @@ def tools(
 @app.command("memory")
 def memory(
     out: Annotated[Path, typer.Option(help="Where the memories are kept.")] = Path("runs/bench-memory"),
-    only: Annotated[str, typer.Option(help="Which parts.")] = "gate,nights",
+    only: Annotated[str, typer.Option(help="Which parts: gate, nights, documents.")] = "gate,nights",
     sessions: Annotated[int, typer.Option(min=1, help="Of 25 facts, with a night behind each.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the invented world.")] = 1,
+    data: Annotated[Path | None, typer.Option(help="The folder bfcl_memory, for the part documents.")] = None,
+    texts: Annotated[
+        Path | None, typer.Option(help="General texts (handbook_corpus/test.jsonl), for what a plugin does to them.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """What is known told from what isn't, and what is recalled of an invented world after some nights."""
-    bench_memory(out, only.split(","), sessions, seed, as_json=as_json)
+    bench_memory(out, only.split(","), sessions, seed, texts=texts, data=data, as_json=as_json)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +25,7 @@ def tell(
 ) -> None:
     """Remember a fact of three words or phrases, or a text."""
     fact = Fact(subject=what[0], relation=what[1], value=what[2]) if len(what) == 3 else " ".join(what)
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         for record in memory.remember(fact, source=source):
             out.print(f"{record.id}  {record.text}", markup=False)
 
@@ -35,21 +33,21 @@ def tell(
 @app.command("ls")
 def ls(folder: Folder, as_json: bool = Json) -> None:
     """List what holds now."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         _records(memory.facts(), as_json)
 
 
 @app.command("history")
 def history(folder: Folder, subject: str, as_json: bool = Json) -> None:
     """List all that was ever told of a subject."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         _records(memory.history(subject), as_json)
 
 
 @app.command("log")
 def log(folder: Folder, as_json: bool = Json) -> None:
     """Show the timeline: told, slept, forgotten; and check that nobody changed it."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         episodes = memory.episodes()
         memory.verify()
     if as_json:
@@ -61,7 +59,7 @@ def log(folder: Folder, as_json: bool = Json) -> None:
 @app.command("ask")
 def ask(folder: Folder, question: str, base: BaseOption = None, as_json: bool = Json) -> None:
     """Answer a question from memory, and say who answered."""
-    with open_base(base) as loaded, _opened(folder, loaded) as memory:
+    with open_base(base) as loaded, Memory(folder, base=loaded) as memory:
         recall = memory.ask(question)
     if as_json:
         print_json(asdict(recall))
@@ -79,7 +77,7 @@ def sleep(
     as_json: bool = Json,
 ) -> None:
     """Train what was told into a plugin."""
-    with open_base(base) as loaded, _opened(folder, loaded) as memory, training_bar() as bar:
+    with open_base(base) as loaded, Memory(folder, base=loaded) as memory, training_bar() as bar:
         night = memory.sleep(resume=resume, on_step=bar)
     if as_json:
         print_json(asdict(night))
@@ -94,7 +92,7 @@ def sleep(
 @app.command("forget")
 def forget(folder: Folder, subject: str) -> None:
     """Forget a subject: in log, store and plugins."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         gone = memory.forget(subject)
     out.print(f"forgot {len(gone)} of {subject}", markup=False)
 
@@ -102,31 +100,22 @@ def forget(folder: Folder, subject: str) -> None:
 @app.command("revert")
 def revert(folder: Folder) -> None:
     """Go back to the version of the plugin before the one in use."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         out.print(f"in use: {memory.revert()}")
 
 
 @app.command("rebuild")
 def rebuild(folder: Folder) -> None:
     """Make records and store anew from the log."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         out.print(f"{memory.rebuild()} records hold")
 
 
 @app.command("export")
 def export(folder: Folder, target: Path) -> None:
     """Copy a memory into a new folder, for another machine."""
-    with _opened(folder) as memory:
+    with Memory(folder) as memory:
         out.print(f"exported to {memory.export(target)}")
-
-
-@contextmanager
-def _opened(folder: Path, base: Any = None) -> Iterator[Memory]:
-    memory = Memory(folder, base=base)
-    try:
-        yield memory
-    finally:
-        memory.close()
 
 
 def _records(found: list[Record], as_json: bool) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from ..agent import Agent
 from ..base import Base
 from ..core import PluginError, RoleError
+from ..memory import Memory
 from ..model import home
 from ..plugin import Library
 from ..role import load_role
@@ -33,6 +35,11 @@ def open_base(base: str | None, library: Path | None = None, dtype: str | None =
         return Base.load(base, dtype=dtype, library=open_library(library))
 
 
+def open_memory(folder: Path | None, base: Base) -> AbstractContextManager[Memory | None]:
+    """The memory in a folder, closed at the end; None of no folder."""
+    return Memory(folder, base=base) if folder is not None else nullcontext()
+
+
 def role_folder(name: str) -> Path:
     """A role by folder, or by name under ``./roles``."""
     folder = Path(name)
@@ -45,7 +52,7 @@ def tool_folder(name: str) -> Path:
     return folder if folder.is_dir() else TOOLS / name
 
 
-def open_agent(base: Base, name: str) -> Agent:
+def open_agent(base: Base, name: str, memory: Memory | None = None) -> Agent:
     """An agent for a role folder, a role under ``./roles``, or a plugin of the library.
 
     Raises:
@@ -53,11 +60,11 @@ def open_agent(base: Base, name: str) -> Agent:
     """
     folder = role_folder(name)
     if (folder / "role.toml").is_file():
-        return Agent(load_role(folder).name, base=base, role=folder)
-    return Agent(base.library.resolve(name).name, base=base, stack=[name])
+        return Agent(load_role(folder).name, base=base, role=folder, memory=memory)
+    return Agent(base.library.resolve(name).name, base=base, stack=[name], memory=memory)
 
 
-def open_house(base: Base) -> list[Agent]:
+def open_house(base: Base, memory: Memory | None = None) -> list[Agent]:
     """Every trained role under ``./roles``, in the order of their names; skills are no agents.
 
     Raises:
@@ -67,4 +74,4 @@ def open_house(base: Base) -> list[Agent]:
     folders = [folder for folder in folders if load_role(folder).kind == "role"]
     if not folders:
         raise RoleError("there is no trained role under ./roles", "name an agent, or run it where roles are")
-    return [open_agent(base, str(folder)) for folder in folders]
+    return [open_agent(base, str(folder), memory) for folder in folders]

@@ -14,9 +14,10 @@ import typer
 from ..agent import Agent, Session
 from ..core import LoragentError, Reply
 from .console import Json, err, out, print_json
-from .open import open_agent, open_base, open_house
+from .open import open_agent, open_base, open_house, open_memory
 
 DEMO = Path("demos/harbour_hotel.py")
+MemoryOption = Annotated[Path | None, typer.Option("--memory", help="The folder of a memory that is asked first.")]
 BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
 
 
@@ -32,11 +33,12 @@ def run(
     agent: Annotated[str, typer.Argument(help="A role folder, a role under ./roles, or a plugin.")],
     message: str,
     base: BaseOption = None,
+    memory: MemoryOption = None,
     as_json: bool = Json,
 ) -> None:
     """Ask an agent once."""
-    with open_base(base) as loaded:
-        reply = open_agent(loaded, agent).run(message)
+    with open_base(base) as loaded, open_memory(memory, loaded) as held:
+        reply = open_agent(loaded, agent, held).run(message)
     if as_json:
         print_json(asdict(reply) | {"tool_calls": [call.model_dump() for call in reply.tool_calls]})
     else:
@@ -49,13 +51,14 @@ def chat(
         str | None, typer.Argument(help="A role or a plugin; by default all of ./roles in one session.")
     ] = None,
     base: BaseOption = None,
+    memory: MemoryOption = None,
 ) -> None:
     """Talk to an agent, or to a house of them; each reply shows its stack, tokens and milliseconds.
 
     An empty line or Ctrl-D ends it.
     """
-    with open_base(base) as loaded:
-        answer = _one(open_agent(loaded, agent)) if agent else _house(Session(open_house(loaded)))
+    with open_base(base) as loaded, open_memory(memory, loaded) as held:
+        answer = _one(open_agent(loaded, agent, held)) if agent else _house(Session(open_house(loaded, held)))
         while True:
             try:
                 text = out.input("[bold]you>[/bold] ")
@@ -95,7 +98,8 @@ def _house(session: Session) -> Callable[[str], None]:
 def _facts(reply: Reply) -> str:
     usage = reply.usage
     stack = " + ".join(map(str, reply.stack)) or "bare base"
+    known = "".join(f", remembered ({recall.source}, {recall.confidence:.2f})" for recall in reply.recalls)
     return (
         f"{reply.agent} ({stack}): {usage.prompt_tokens} tokens in, {usage.completion_tokens} out, "
-        f"first after {usage.first_token_ms:.0f} ms, all after {usage.total_ms:.0f} ms"
+        f"first after {usage.first_token_ms:.0f} ms, all after {usage.total_ms:.0f} ms{known}"
     )

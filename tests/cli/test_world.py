@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from loragent.cli.memory.bench import auroc
+from loragent.cli.memory.score import auroc
 from loragent.cli.memory.world import World, misses, questions
 from loragent.memory.phrases import checking, trained
 

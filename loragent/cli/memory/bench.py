@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Sequence
 from itertools import islice
@@ -9,22 +10,37 @@ from pathlib import Path
 from typing import Any
 
 from ...base import Base
-from ...core import DataError, GenerationRequest, Message, Use
-from ...memory import Fact, Match, Memory, Record
-from ...memory.recall import agrees
-from ..console import err, print_json, table, training_bar
+from ...core import DataError, TrainingRow
+from ...memory import Match, Memory
+from ..console import err, print_json, table
 from ..measure import machine
 from ..open import open_base
+from .documents import documents
+from .nights import nights
+from .score import auroc
 from .world import World, misses, questions
 
-PARTS = ("gate", "nights")
-SESSION = 25  # facts that are told in one
-MISSES = 200
-TOKENS = 32
+PARTS = ("gate", "nights", "documents")
+KNOWN, MISSES = 100, 200  # facts that are told for the gate, and questions that none of them answers
+PAGE = 200  # tokens of each text that are read
 
 
-def bench_memory(folder: Path, parts: Sequence[str], sessions: int, seed: int, *, as_json: bool) -> None:
-    """Measure the parts and show them."""
+def bench_memory(
+    folder: Path,
+    parts: Sequence[str],
+    sessions: int,
+    seed: int,
+    *,
+    texts: Path | None = None,
+    data: Path | None = None,
+    as_json: bool = False,
+) -> None:
+    """Measure the parts and show them.
+
+    Args:
+        texts: a file of general texts; by how much its perplexity rises is told too.
+        data: the folder of the conversations that are told in "documents".
+    """
     if unknown := set(parts) - set(PARTS):
         raise DataError(folder, f"there is no part {', '.join(sorted(unknown))}", f"there are {', '.join(PARTS)}")
     found: dict[str, Any] = {}
@@ -32,7 +48,14 @@ def bench_memory(folder: Path, parts: Sequence[str], sessions: int, seed: int, *
         if "gate" in parts:
             found["gate"] = _gate(base, folder / "gate", seed)
         if "nights" in parts:
-            found["nights"] = _nights(base, folder / "nights", sessions, seed)
+            with _empty(base, folder / "nights") as memory:
+                rows, ways, end = nights(base, memory, World(seed), sessions, _read(texts, base))
+            found |= {"nights": rows, "ways": ways, "end": end}
+        if "documents" in parts:
+            if data is None:
+                raise DataError(folder, "the part documents needs conversations", "point --data at bfcl_memory")
+            with _empty(base, folder / "documents") as told:
+                found["documents"] = documents(base, told, data)
     found["machine"] = machine()
     print_json(found) if as_json else _show(found)
 
@@ -40,7 +63,7 @@ def bench_memory(folder: Path, parts: Sequence[str], sessions: int, seed: int, *
 def _gate(base: Base, folder: Path, seed: int) -> dict[str, float]:
     """How well what is known is told from what isn't, without any model but the embedder."""
     world = World(seed)
-    facts = list(islice(world.facts(), 100))
+    facts = list(islice(world.facts(), KNOWN))
     memory = _empty(base, folder)
     memory.remember(facts)
     asked = [(question, fact) for fact in facts for question in questions(fact)]
@@ -58,73 +81,19 @@ def _gate(base: Base, folder: Path, seed: int) -> dict[str, float]:
     }
 
 
-def _nights(base: Base, folder: Path, sessions: int, seed: int) -> list[dict[str, Any]]:
-    """Facts are told and slept over, session by session."""
-    world, told, rows = World(seed), [], []
-    facts = world.facts()
-    memory = _empty(base, folder)
-    for session in range(1, sessions + 1):
-        today = list(islice(facts, SESSION))
-        told += memory.remember(today)
-        with training_bar() as bar:
-            night = memory.sleep(on_step=bar)
-        alone = _alone(base, memory, told)
-        recalls = [(memory.ask(question), record) for record in told for question in _asked(record)]
-        strange = [memory.ask(question) for question in misses(_facts(told), world.strangers, MISSES // 4)]
-        rows.append(
-            {
-                "session": session,
-                "facts": len(told),
-                "sleep seconds": round(night.seconds, 1),
-                "learned": len(night.learned),
-                "in store": len(night.kept_in_store),
-                "plugin alone": sum(alone) / len(alone),
-                "first session": sum(alone[: 2 * SESSION]) / (2 * SESSION),
-                "memory": sum(agrees(recall.text, record) for recall, record in recalls) / len(recalls),
-                "from plugin": sum(recall.source == "plugin" for recall, _ in recalls) / len(recalls),
-                "false answers": sum(recall.source != "none" for recall in strange) / len(strange),
-                "harm": night.harm,
-                "refused": "; ".join(night.reasons),
-            }
-        )
-        err.print(rows[-1], soft_wrap=True)
-    memory.close()
-    return rows
-
-
-def _alone(base: Base, memory: Memory, told: Sequence[Record]) -> list[bool]:
-    """Whether the plugin that holds a record gives its value when asked, with nothing else in the prompt."""
-    asked = [(record, question) for record in told for question in _asked(record)]
-    replies = base.generate(
-        [
-            GenerationRequest(
-                [Message(role="user", content=question)],
-                [Use(plugin.path)] if (plugin := memory.holder(record)) is not None else [],
-                max_tokens=TOKENS,
-            )
-            for record, question in asked
-        ]
-    )
-    return [agrees(reply.text, record) for (record, _), reply in zip(asked, replies, strict=True)]
-
-
-def auroc(known: Sequence[float], unknown: Sequence[float]) -> float:
-    """The share of pairs in which what is known has the higher score; ties count half."""
-    wins = sum((k > u) + (k == u) / 2 for k in known for u in unknown)
-    return wins / (len(known) * len(unknown))
+def _read(texts: Path | None, base: Base) -> list[TrainingRow]:
+    if texts is None:
+        return []
+    try:
+        found = [json.loads(line)["text"] for line in texts.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(texts, f"can't be read: {error}", 'give a file with a {"text": ...} a line') from error
+    pages = [base.template.ids(text)[:PAGE] for text in found]
+    return [TrainingRow(tuple(page), (False, *[True] * (len(page) - 1))) for page in pages]
 
 
 def _score(found: Match | None) -> float:
     return found.score if found is not None else 0.0
-
-
-def _asked(record: Record) -> list[str]:
-    assert isinstance(record.told, Fact)
-    return questions(record.told)
-
-
-def _facts(records: Sequence[Record]) -> list[Fact]:
-    return [record.told for record in records if isinstance(record.told, Fact)]
 
 
 def _empty(base: Base, folder: Path) -> Memory:
@@ -133,11 +102,18 @@ def _empty(base: Base, folder: Path) -> Memory:
 
 
 def _show(found: dict[str, Any]) -> None:
-    if "gate" in found:
-        gate = found["gate"]
-        table("What is known, told from what isn't", list(gate), [[f"{value:.3g}" for value in gate.values()]])
-    if "nights" in found:
-        rows = found["nights"]
-        cells = [[f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()] for row in rows]
-        table("Nights", list(rows[0]), cells)
+    for name, title in (
+        ("gate", "What is known, told from what isn't"),
+        ("nights", "Nights"),
+        ("ways", "Ways of remembering, after the last night"),
+        ("end", "Seen at the end"),
+        ("documents", "Conversations told, questions on them"),
+    ):
+        if name in found:
+            rows = found[name] if isinstance(found[name], list) else [found[name]]
+            table(title, list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
     err.print(found["machine"])
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

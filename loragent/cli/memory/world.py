@@ -61,6 +61,13 @@ class World:
             for relation in self._draw.sample(list(_RELATIONS), KNOWN_OF_ONE):
                 yield Fact(subject=name, relation=relation, value=_drawn(_RELATIONS[relation][0], self._draw))
 
+    def another(self, fact: Fact) -> Fact:
+        """The same of the same, with another value."""
+        form, value = _RELATIONS[fact.relation][0], fact.value
+        while value == fact.value:
+            value = _drawn(form, self._draw)
+        return Fact(subject=fact.subject, relation=fact.relation, value=value)
+
 
 def questions(fact: Fact) -> list[str]:
     """Both ways of asking for a fact."""

@@ -1,0 +1,200 @@
+"""An invented world told session by session, with a night behind each, and what is remembered of it."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from ...base import Base
+from ...core import GenerationRequest, Message, Recall, TrainingRow, Use
+from ...memory import Fact, Match, Memory, Night, Record
+from ...memory.evidence import harm
+from ...memory.recall import UNKNOWN, agrees
+from ...plugin import Plugin
+from ..console import err, training_bar
+from .rivals import in_prompt, nothing, recalled, top_k
+from .score import auroc, mean
+from .world import World, misses, questions
+
+SESSION = 25  # facts that are told in one
+CHANGED = 3  # facts of earlier sessions that get another value in each later one
+SAMPLE = 100  # questions that the memory as a whole is asked, one by one
+TOKENS = 32
+TIMED = 15
+LINES = 4  # of the store in a prompt
+
+
+@dataclass
+class _Life:
+    """What was told so far."""
+
+    base: Base
+    memory: Memory
+    world: World
+    told: dict[str, Record] = field(default_factory=dict)  # by key, as it holds now
+    first: list[Record] = field(default_factory=list)  # of the first session
+
+    @property
+    def records(self) -> list[Record]:
+        return list(self.told.values())
+
+    @property
+    def pairs(self) -> list[tuple[Record, str]]:
+        return [(record, question) for record in self.records for question in asked(record)]
+
+
+def nights(
+    base: Base, memory: Memory, world: World, sessions: int, texts: Sequence[TrainingRow]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """A row for each night, one for each way of remembering, and what else was seen at the end.
+
+    Args:
+        texts: general text that nobody has trained on.
+    """
+    life, rows = _Life(base, memory, world), []
+    facts = world.facts()
+    for session in range(1, sessions + 1):
+        changed = _tell(life, list(islice(facts, SESSION)), session)
+        stale = _stale(life, changed)
+        with training_bar() as bar:
+            night = memory.sleep(on_step=bar)
+        rows.append(_night_row(life, session, night, stale, _stale(life, changed)))
+        err.print(rows[-1], soft_wrap=True)
+    ways = _ways(life)
+    return rows, ways, _end(life, texts)
+
+
+def asked(record: Record) -> list[str]:
+    """Both ways in which the world asks for a record."""
+    assert isinstance(record.told, Fact)
+    return questions(record.told)
+
+
+def alone(base: Base, memory: Memory, pairs: Sequence[tuple[Record, str]]) -> list[bool]:
+    """Whether the plugin that holds a record gives its value when asked, with nothing else in the prompt."""
+    replies = base.generate([_bare(question, memory, record) for record, question in pairs])
+    return [agrees(reply.text, record) for (record, _), reply in zip(pairs, replies, strict=True)]
+
+
+def _bare(question: str, memory: Memory, record: Record) -> GenerationRequest:
+    plugin = memory.holder(record)
+    stack = [Use(plugin.path)] if plugin is not None else []
+    return GenerationRequest([Message(role="user", content=question)], stack, max_tokens=TOKENS)
+
+
+def _tell(life: _Life, today: list[Fact], session: int) -> list[tuple[Record, Record]]:
+    """Tell new facts, and another value of some old ones; those as they were and as they are."""
+    old = [record for record in life.records if record not in life.first][: CHANGED if session > 2 else 0]
+    values = [life.world.another(record.told) for record in old if isinstance(record.told, Fact)]
+    told = life.memory.remember([*today, *values])
+    life.told.update({record.told.key: record for record in told})
+    if session == 1:
+        life.first = told
+    return list(zip(old, told[len(today) :], strict=True))
+
+
+def _stale(life: _Life, changed: Sequence[tuple[Record, Record]]) -> int:
+    """How often what held before is said of facts that have changed."""
+    return sum(agrees(life.memory.ask(question).text, before) for before, now in changed for question in asked(now))
+
+
+def _night_row(life: _Life, session: int, night: Night, at_once: int, after: int) -> dict[str, Any]:
+    first = alone(life.base, life.memory, [(record, way) for record in life.first for way in asked(record)])
+    return {
+        "session": session,
+        "facts": len(life.told),
+        "seconds": round(night.seconds, 1),
+        "learned": len(night.learned),
+        "in store": len(night.kept_in_store),
+        "first session": mean(first),
+        "stale at once": at_once,
+        "stale after": after,
+        "harm": night.harm,
+        "refused": "; ".join(night.reasons),
+    }
+
+
+def _ways(life: _Life) -> list[dict[str, Any]]:
+    """Each way of remembering on the same questions: of all facts, or of a sample for those that are asked singly."""
+    pairs, strange, some = life.pairs, _strange(life), _some(life)
+    held = [life.memory.ask(question) for _, question in some]
+    unknown = [life.memory.ask(question) for question in strange]
+    by_plugin = [recall for recall in held if recall.source == "plugin"]
+    whole = {
+        "way": "memory",
+        "questions": len(some),
+        "recall": mean(agrees(recall.text, record) for recall, (record, _) in zip(held, some, strict=True)),
+        "false answers": mean(recall.source != "none" for recall in unknown),
+        "prompt tokens": mean(_tokens(life, recall, way) for recall, (_, way) in zip(held, some, strict=True)),
+        "from plugin": len(by_plugin) / len(held),
+    }
+    plugin = {"way": "plugin alone", "questions": len(pairs), "recall": mean(alone(life.base, life.memory, pairs))}
+    plugin |= {"false answers": mean(_declined(life, strange)), "prompt tokens": 0.0, "from plugin": 1.0}
+    rivals = [
+        ("no memory", nothing),
+        ("everything in the prompt", in_prompt(life.records)),
+        (f"store, {LINES} lines", top_k(life.memory, LINES)),
+    ]
+    return [whole, plugin, *(recalled(life.base, name, ask, pairs, strange) for name, ask in rivals)]
+
+
+def _tokens(life: _Life, recall: Recall, question: str) -> int:
+    """Of the prompt, beyond the question."""
+    return recall.usage.prompt_tokens - life.base.count_tokens(nothing(question)) if recall.source == "store" else 0
+
+
+def _strange(life: _Life) -> list[str]:
+    return misses(_facts(life), life.world.strangers, SAMPLE)
+
+
+def _some(life: _Life) -> list[tuple[Record, str]]:
+    return life.pairs[:: max(1, len(life.pairs) // SAMPLE)][:SAMPLE]
+
+
+def _newest(life: _Life) -> Plugin | None:
+    """The plugin of the newest record that one holds."""
+    return next((held for record in reversed(life.records) if (held := life.memory.holder(record)) is not None), None)
+
+
+def _declined(life: _Life, strange: Sequence[str]) -> Iterator[bool]:
+    newest = _newest(life)
+    stack = [Use(newest.path)] if newest is not None else []
+    requests = [GenerationRequest([Message(role="user", content=q)], stack, max_tokens=TOKENS) for q in strange]
+    return (reply.text.strip() != UNKNOWN for reply in life.base.generate(requests))
+
+
+def _end(life: _Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
+    """What else is asked of a memory when all was told: its harm, its gate, its speed, and to forget."""
+    newest = _newest(life)
+    found: dict[str, Any] = _first_token(life)
+    known = [_score(life.memory.match(question)) for _, question in _some(life)]
+    found["auroc of the registry"] = auroc(known, [_score(life.memory.match(q)) for q in _strange(life)])
+    if texts and newest is not None:
+        found["harm on texts"] = harm(life.base, newest.path, texts)
+    victim = life.first[0]
+    life.memory.forget(victim)
+    after = [life.memory.ask(question).text for question in asked(victim)]
+    weights = alone(life.base, life.memory, [(victim, question) for question in asked(victim)])
+    found["forgotten said"] = sum(agrees(text, victim) for text in after) + sum(weights)
+    return found
+
+
+def _score(match: Match | None) -> float:
+    return match.score if match is not None else 0.0
+
+
+def _first_token(life: _Life) -> dict[str, float]:
+    """Medians, interleaved: milliseconds to the first token from the plugin, and with the store's lines before it."""
+    store, plugin, other = top_k(life.memory, LINES), list[float](), list[float]()
+    for record, question in life.pairs[:TIMED]:
+        for request, times in ((_bare(question, life.memory, record), plugin), (store(question), other)):
+            times.append(life.base.generate(request)[0].usage.first_token_ms)
+    a, b = statistics.median(plugin), statistics.median(other)
+    return {"first token, plugin, ms": a, "first token, store, ms": b, "first token, ratio": a / b}
+
+
+def _facts(life: _Life) -> list[Fact]:
+    return [record.told for record in life.records if isinstance(record.told, Fact)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,8 +17,9 @@ from .phrases import answer, backwards, trained, unknown
 from .recall import UNKNOWN
 
 SEED = 13
-REPEATED = 4  # times that what is new is seen, where what is known already is seen once
-REPLAYED = 1  # ways of asking for an old record that are trained again in a night
+REPEATED = 4  # times that each way of asking for what is new is seen
+REPLAY = 0.5  # rows of what is known already, as a share of those of what is new; and at least
+LEAST_REPLAYED = 2  # of each record. With 25 rows beside 600 a fifth was left of what was known
 STRANGE = 40  # questions on what isn't known that are kept apart, at most
 MISSES = 0.08  # questions on what isn't known, as a share of those on what is
 
@@ -62,9 +64,11 @@ class MemoryCurriculum:
         draw = random.Random(SEED)
         new = [(way, answer(record.told)) for record in self._new for way in trained(record.told)]
         asked: list[tuple[str, str]] = []
-        for record in self._old:
-            ways = trained(record.told)
-            asked += [(way, answer(record.told)) for way in draw.sample(ways, min(REPLAYED, len(ways)))]
+        if self._old:
+            replayed = max(LEAST_REPLAYED, math.ceil(REPLAY * REPEATED * len(new) / len(self._old)))
+            for record in self._old:
+                ways = trained(record.told)
+                asked += [(way, answer(record.told)) for way in islice(cycle(draw.sample(ways, len(ways))), replayed)]
         asked += backwards(_facts(self._new), _facts(self._old)) + new * REPEATED
         facts = _facts([*self._new, *self._old])
         misses = unknown(facts, self._known)

@@ -26,10 +26,10 @@ from .slot import Registry, Slot
 SETTINGS = TrainSettings(
     rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=4, validation=0, start="none", epochs=1
 )
-RETAINED = 0.97  # of what the version in use knew, that a new one has to know
+LOST = 0.03  # of what the version in use knew, that a new one may not know, or else one record: the store has it
 HARM = 0.15  # by which the plugin may raise the perplexity of general text
 AIM = 0.9  # of that, where it has to be made softer
-LEAST_LOUD = 0.6  # of what was trained; what is softer knows too little
+LEAST_LOUD = 0.5  # of what was trained; what is softer knows too little
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def night(
         harmed = _softened(base, fitted.folder)
         knows = known_by(base, fitted.folder, records)
         retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
-        reasons = _reasons(retention, harmed, bool(knows))
+        reasons = _reasons(len(old), retention, harmed, bool(knows))
         if not reasons:
             trained = {*before.trained, *(record.id for record in records)}
             sure = least_sure(base, fitted.folder, [r for r in records if r.id in knows], curriculum.strange)
@@ -120,11 +120,12 @@ def _softened(base: Base, plugin: Path) -> float:
     """
     _, judged = general(base.template)
     alone = base.score(judged)
-    found = harm(base, plugin, judged, alone)
-    if found <= HARM:
-        return found
-    soften(plugin, max(LEAST_LOUD, math.sqrt(AIM * HARM / found)))
-    return harm(base, plugin, judged, alone)
+    found, loud = harm(base, plugin, judged, alone), 1.0
+    while found > HARM and loud > LEAST_LOUD:
+        factor = max(LEAST_LOUD / loud, math.sqrt(AIM * HARM / found))
+        soften(plugin, factor)
+        found, loud = harm(base, plugin, judged, alone), loud * factor
+    return found
 
 
 def _manifest(
@@ -156,9 +157,9 @@ def whole(nights: Sequence[Night]) -> Night:
     )
 
 
-def _reasons(retention: float, harm: float, anything: bool) -> tuple[str, ...]:
+def _reasons(old: int, retention: float, harm: float, anything: bool) -> tuple[str, ...]:
     found = []
-    if retention < RETAINED:
+    if round((1 - retention) * old) > max(1, int(LOST * old)):
         found.append(f"of what was known before only {retention:.2f} is known still")
     if harm > HARM:
         found.append(f"the perplexity of general text rises by {harm:.0%}")

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 import loragent as la
 from loragent.cli.main import app, main
 from tests.conftest import dialogues, write_jsonl
+from tests.memory.conftest import Words
 
 
 @pytest.fixture
@@ -47,7 +48,9 @@ def test_data_check_shows_mask_and_problems(run, tiny: Path, tmp_path: Path) -> 
     assert list(json.loads(out)["unusable"]) == ["5"]
 
 
-def test_train_eval_run_and_plugins(run, tiny: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_train_eval_run_and_plugins(  # type: ignore[no-untyped-def]
+    run, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = write_jsonl(tmp_path / "clerk.jsonl", dialogues(30))
     fast = ["--set", "epochs=3", "--set", "layers=2", "--set", "rank=4", "--set", "learning_rate=0.01"]
     code, out, err = run("train", "role", "--data", str(data), "--base", str(tiny), *fast)
@@ -63,6 +66,10 @@ def test_train_eval_run_and_plugins(run, tiny: Path, tmp_path: Path) -> None:  #
     assert [s["condition"] for s in json.loads(out)] == ["plugin", "no prompt"]
     code, out, _ = run("run", "clerk", "room 3 please", "--base", str(tiny), "--json")
     assert json.loads(out)["stack"][0]["name"] == "clerk"
+    monkeypatch.setattr("loragent.memory.memory.MiniLM", Words)
+    run("memory", "tell", "m", "Mira Osei", "room", "214")
+    code, out, _ = run("run", "clerk", "Which room is Mira Osei in?", "--base", str(tiny), "--memory", "m", "--json")
+    assert json.loads(out)["recalls"][0]["text"] == "Mira Osei's room is 214."
     code, out, _ = run("plugins", "ls", "--json")
     assert [(p["name"], p["versions"]) for p in json.loads(out)] == [("clerk", [1])]
     assert run("plugins", "export", "clerk", "copy")[0] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
+from loragent.cli.memory.documents import accepted
 from loragent.cli.memory.score import auroc
 from loragent.cli.memory.world import World, misses, questions
 from loragent.memory.phrases import checking, trained
@@ -36,3 +37,16 @@ def test_auroc_counts_pairs() -> None:
     assert auroc([3, 2], [1, 0]) == 1
     assert auroc([1, 1], [1, 1]) == 0.5
     assert auroc([0], [1]) == 0
+
+
+def test_a_changed_fact_has_another_value() -> None:
+    world = World(1)
+    for fact in islice(world.facts(), 30):
+        other = world.another(fact)
+        assert (other.key, other.value != fact.value) == (fact.key, True)
+
+
+def test_an_accepted_answer_stands_as_whole_words() -> None:
+    assert accepted("It costs $39, I think.", ["39", "thirty nine"])
+    assert accepted("A steam-wand.", ["steamwand"])
+    assert not accepted("It costs 390.", ["39"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 import loragent as la
 from loragent.memory import sleep as nights
 from loragent.memory.background import Sleeper
+from loragent.memory.curriculum import MemoryCurriculum
 from loragent.memory.evidence import parting
+from loragent.memory.general import general
 from loragent.memory.phrases import backwards, checking, trained, unknown
 from loragent.memory.slot import assigned
 from tests.conftest import save_tiny
@@ -62,26 +65,49 @@ def test_a_base_that_learns_nothing_publishes_nothing(memory: la.Memory) -> None
 
 
 def test_a_version_that_lost_what_was_known_is_not_published(memory: la.Memory, knowing: set[str]) -> None:
-    memory.remember(ROOM)
+    memory.remember([ROOM, la.Fact(subject="Jon Varga", relation="room", value="305")])
     memory.sleep(settings=QUICK)
     memory.remember(TEA)
-    knowing.discard("214")
+    knowing -= {"214", "305"}
     made = memory.sleep(settings=QUICK)
     assert made.reasons == ("of what was known before only 0.00 is known still",)
     assert made.version == "memory-1@1"
 
 
+def test_one_record_may_be_lost_to_the_store(memory: la.Memory, knowing: set[str]) -> None:
+    (room,) = memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    (tea,) = memory.remember(TEA)
+    knowing.discard("214")
+    made = memory.sleep(settings=QUICK)
+    assert (made.version, made.learned, made.kept_in_store) == ("memory-1@2", (tea.id,), (room.id,))
+    assert memory.ask("Which room is Mira Osei in?").source == "store"
+
+
+@pytest.mark.parametrize(
+    ("harms", "factors", "version"),
+    [
+        ((0.15,), [], "memory-1@1"),
+        ((0.25, 0.16, 0.14), [0.735, 0.919], "memory-1@1"),
+        ((2.4, 0.2), [0.5], ""),  # no softer than that: then it isn't published
+    ],
+)
 def test_a_plugin_that_harms_too_much_is_made_softer(
-    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+    memory: la.Memory,
+    knowing: set[str],
+    monkeypatch: pytest.MonkeyPatch,
+    harms: tuple[float, ...],
+    factors: list[float],
+    version: str,
 ) -> None:
-    found = iter([0.6, 0.14])
-    softened: list[float] = []
+    found, softened = iter(harms), list[float]()
     monkeypatch.setattr(nights, "HARM", 0.15)
     monkeypatch.setattr(nights, "harm", lambda *asked: next(found))
     monkeypatch.setattr(nights, "soften", lambda plugin, factor: softened.append(factor))
     memory.remember(ROOM)
     made = memory.sleep(settings=QUICK)
-    assert (made.harm, made.version, softened) == (0.14, "memory-1@1", [nights.LEAST_LOUD])
+    assert (made.harm, made.version) == (harms[-1], version)
+    assert softened == pytest.approx(factors, abs=1e-3)
 
 
 def test_where_a_plugin_says_something_else_the_store_wins(memory: la.Memory, knowing: set[str]) -> None:
@@ -188,6 +214,24 @@ def test_a_full_slot_opens_the_next(tmp_path: Path, memory: la.Memory, monkeypat
     monkeypatch.setattr("loragent.memory.slot.ROOM", 2)
     told = memory.remember([la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(5)])
     assert [len(held) for _, held in assigned(tmp_path / "plugins", "", told)] == [2, 2, 1]
+
+
+def test_what_is_known_is_asked_again_in_half_as_many_rows(base: la.Base, memory: la.Memory) -> None:
+    room, tea, *new = memory.remember(
+        [ROOM, TEA, *(la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(10))]
+    )
+    known = frozenset(record.told.key for record in (room, tea, *new))
+    answers = Counter(said for _, said in MemoryCurriculum(base, new, [room, tea], known)._pairs)
+    assert answers["guest 3's room is 3."] == 4 * 6
+    assert answers["Mira Osei's room is 214."] == 10 * 4 * 6 / 2 / 2
+    lone = Counter(said for _, said in MemoryCurriculum(base, new[:1], [room, tea, *new[1:]], known)._pairs)
+    assert lone["Mira Osei's room is 214."] == 2
+
+
+def test_the_harm_is_judged_on_lines_that_are_not_trained(base: la.Base) -> None:
+    held, judged = general(base.template)
+    assert len(held) == 2 * len(judged) == 48
+    assert not {row.ids for row in held} & {row.ids for row in judged}
 
 
 def test_checks_are_never_trained() -> None:

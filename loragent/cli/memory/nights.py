@@ -132,7 +132,7 @@ def _ways(life: _Life) -> list[dict[str, Any]]:
         "from plugin": len(by_plugin) / len(held),
     }
     plugin = {"way": "plugin alone", "questions": len(pairs), "recall": mean(alone(life.base, life.memory, pairs))}
-    plugin |= {"false answers": mean(_declined(life, strange)), "prompt tokens": 0.0, "from plugin": 1.0}
+    plugin |= {"false answers": mean(_answered(life, strange)), "prompt tokens": 0.0, "from plugin": 1.0}
     rivals = [
         ("no memory", nothing),
         ("everything in the prompt", in_prompt(life.records)),
@@ -159,7 +159,7 @@ def _newest(life: _Life) -> Plugin | None:
     return next((held for record in reversed(life.records) if (held := life.memory.holder(record)) is not None), None)
 
 
-def _declined(life: _Life, strange: Sequence[str]) -> Iterator[bool]:
+def _answered(life: _Life, strange: Sequence[str]) -> Iterator[bool]:
     newest = _newest(life)
     stack = [Use(newest.path)] if newest is not None else []
     requests = [GenerationRequest([Message(role="user", content=q)], stack, max_tokens=TOKENS) for q in strange]

@@ -1,6 +1,6 @@
 """The one road from data to a published plugin: rows, training, scores, gate, shelf."""
 
-from .dialogues import DialogueCurriculum, digest_of, row_of
+from .dialogues import DialogueCurriculum, digest_of, prose_row, row_of
 from .evaluate import Condition, Sample, Scores, evaluate
 from .road import Lesson, Report, learn
 from .scoring import MATCH, TurnScore, nearest_reply, normalise, rates, score_turn, similarity
@@ -20,6 +20,7 @@ __all__ = [
     "learn",
     "nearest_reply",
     "normalise",
+    "prose_row",
     "rates",
     "row_of",
     "score_turn",

@@ -90,6 +90,12 @@ def row_of(template: ChatTemplate, messages: Sequence[Message]) -> TrainingRow:
     return TrainingRow(tuple(encoded.ids), tuple(encoded.mask))
 
 
+def prose_row(template: ChatTemplate, text: str, most: int | None = None) -> TrainingRow:
+    """A text as it stands, or its first tokens, as a row with a loss on all of it."""
+    ids = template.ids(text)[:most]
+    return TrainingRow(tuple(ids), (False, *[True] * (len(ids) - 1)))
+
+
 def digest_of(dialogues: Iterable[Sequence[Message]], text: str = "") -> str:
     """sha256 of a text and of conversations, in hex."""
     digest = hashlib.sha256(text.encode())

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from ..core import Message, TrainingRow
-from ..learning import row_of
+from ..learning import prose_row, row_of
 from ..model import ChatTemplate
 
 JUDGED = 3  # every third line is kept apart to judge by
@@ -23,5 +23,4 @@ def _row(template: ChatTemplate, line: dict[str, str]) -> TrainingRow:
     if "question" in line:
         asked, said = Message(role="user", content=line["question"]), Message(role="assistant", content=line["answer"])
         return row_of(template, (asked, said))
-    ids = template.ids(line["text"])
-    return TrainingRow(tuple(ids), (False, *[True] * (len(ids) - 1)))
+    return prose_row(template, line["text"])

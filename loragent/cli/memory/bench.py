@@ -11,13 +11,14 @@ from typing import Any
 
 from ...base import Base
 from ...core import DataError, TrainingRow
-from ...memory import Match, Memory
+from ...learning import prose_row
+from ...memory import Memory
 from ..console import err, print_json, table
 from ..measure import machine
 from ..open import open_base
 from .documents import documents
 from .nights import nights
-from .score import auroc
+from .score import auroc, nearness
 from .world import World, misses, questions
 
 PARTS = ("gate", "nights", "documents")
@@ -43,17 +44,19 @@ def bench_memory(
     """
     if unknown := set(parts) - set(PARTS):
         raise DataError(folder, f"there is no part {', '.join(sorted(unknown))}", f"there are {', '.join(PARTS)}")
+    if "documents" in parts and data is None:
+        raise DataError(folder, "the part documents needs conversations", "point --data at bfcl_memory")
     found: dict[str, Any] = {}
     with open_base(None) as base:
+        pages = _read(texts, base)  # what can't be read is said before anything is measured
         if "gate" in parts:
             found["gate"] = _gate(base, folder / "gate", seed)
         if "nights" in parts:
             with _empty(base, folder / "nights") as memory:
-                rows, ways, end = nights(base, memory, World(seed), sessions, _read(texts, base))
+                rows, ways, end = nights(base, memory, World(seed), sessions, pages)
             found |= {"nights": rows, "ways": ways, "end": end}
         if "documents" in parts:
-            if data is None:
-                raise DataError(folder, "the part documents needs conversations", "point --data at bfcl_memory")
+            assert data is not None
             with _empty(base, folder / "documents") as told:
                 found["documents"] = documents(base, told, data)
     found["machine"] = machine()
@@ -77,7 +80,7 @@ def _gate(base: Base, folder: Path, seed: int) -> dict[str, float]:
         "matched": sum(right) / len(right),
         "unknown": len(unknown),
         "taken for known": sum(found is not None and found.known for found in strange) / len(strange),
-        "auroc": auroc([_score(found) for found, _ in known], [_score(found) for found in strange]),
+        "auroc": auroc([nearness(found) for found, _ in known], [nearness(found) for found in strange]),
     }
 
 
@@ -88,12 +91,7 @@ def _read(texts: Path | None, base: Base) -> list[TrainingRow]:
         found = [json.loads(line)["text"] for line in texts.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(texts, f"can't be read: {error}", 'give a file with a {"text": ...} a line') from error
-    pages = [base.template.ids(text)[:PAGE] for text in found]
-    return [TrainingRow(tuple(page), (False, *[True] * (len(page) - 1))) for page in pages]
-
-
-def _score(found: Match | None) -> float:
-    return found.score if found is not None else 0.0
+    return [prose_row(base.template, text, PAGE) for text in found]
 
 
 def _empty(base: Base, folder: Path) -> Memory:

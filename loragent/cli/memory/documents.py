@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from ...base import Base
-from ...core import DataError, GenerationRequest, Message
+from ...core import DataError
 from ...memory import Memory
-from .rivals import PROMPT, TOKENS
+from .rivals import LINES, from_notes
 from .score import mean
 
 DOCUMENTS, QUESTIONS = "documents.jsonl", "test_questions.jsonl"
-LINES = 4
 _LEFT_OUT = re.compile(r"[,./\-_*^()]")
 
 
@@ -46,13 +45,7 @@ def _read(
     base: Base, name: str, notes: Callable[[str, str], str], asked: Sequence[tuple[str, str, list[str]]]
 ) -> dict[str, Any]:
     """The base answers from notes that stand in its prompt."""
-    requests = [
-        GenerationRequest(
-            [Message(role="system", content=PROMPT + notes(owner, question)), Message(role="user", content=question)],
-            max_tokens=TOKENS,
-        )
-        for owner, question, _ in asked
-    ]
+    requests = [from_notes(notes(owner, question), question) for owner, question, _ in asked]
     replies = base.generate(requests)
     return _row(name, [reply.text for reply in replies], asked, [reply.usage.prompt_tokens for reply in replies])
 

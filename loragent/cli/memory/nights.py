@@ -10,13 +10,13 @@ from typing import Any
 
 from ...base import Base
 from ...core import GenerationRequest, Message, Recall, TrainingRow, Use
-from ...memory import Fact, Match, Memory, Night, Record
+from ...memory import Fact, Memory, Night, Record
 from ...memory.evidence import harm
 from ...memory.recall import UNKNOWN, agrees
 from ...plugin import Plugin
 from ..console import err, training_bar
-from .rivals import in_prompt, nothing, recalled, top_k
-from .score import auroc, mean
+from .rivals import LINES, in_prompt, nothing, recalled, top_k
+from .score import auroc, mean, nearness
 from .world import World, misses, questions
 
 SESSION = 25  # facts that are told in one
@@ -24,7 +24,6 @@ CHANGED = 3  # facts of earlier sessions that get another value in each later on
 SAMPLE = 100  # questions that the memory as a whole is asked, one by one
 TOKENS = 32
 TIMED = 15
-LINES = 4  # of the store in a prompt
 
 
 @dataclass
@@ -170,8 +169,8 @@ def _end(life: _Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
     """What else is asked of a memory when all was told: its harm, its gate, its speed, and to forget."""
     newest = _newest(life)
     found: dict[str, Any] = _first_token(life)
-    known = [_score(life.memory.match(question)) for _, question in _some(life)]
-    found["auroc of the registry"] = auroc(known, [_score(life.memory.match(q)) for q in _strange(life)])
+    known = [nearness(life.memory.match(question)) for _, question in _some(life)]
+    found["auroc of the registry"] = auroc(known, [nearness(life.memory.match(q)) for q in _strange(life)])
     if texts and newest is not None:
         found["harm on texts"] = harm(life.base, newest.path, texts)
     victim = life.first[0]
@@ -180,10 +179,6 @@ def _end(life: _Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
     weights = alone(life.base, life.memory, [(victim, question) for question in asked(victim)])
     found["forgotten said"] = sum(agrees(text, victim) for text in after) + sum(weights)
     return found
-
-
-def _score(match: Match | None) -> float:
-    return match.score if match is not None else 0.0
 
 
 def _first_token(life: _Life) -> dict[str, float]:

@@ -12,6 +12,7 @@ from ...memory.recall import UNKNOWN, agrees
 from .score import mean
 
 TOKENS = 32
+LINES = 4  # of the store in a prompt
 PROMPT = f"Answer the question in one short sentence from these notes. If they don't say it, answer: {UNKNOWN}\n"
 Ask = Callable[[str], GenerationRequest]  # what the base is asked for a question
 
@@ -23,13 +24,13 @@ def nothing(question: str) -> GenerationRequest:
 
 def in_prompt(records: Sequence[Record]) -> Ask:
     """All that was told stands in the prompt."""
-    notes = PROMPT + "\n".join(record.text for record in records)
-    return lambda question: _with(notes, question)
+    notes = "\n".join(record.text for record in records)
+    return lambda question: from_notes(notes, question)
 
 
 def top_k(memory: Memory, k: int) -> Ask:
     """The nearest lines of the store stand in the prompt."""
-    return lambda question: _with(PROMPT + "\n".join(h.record.text for h in memory.search(question, k)), question)
+    return lambda question: from_notes("\n".join(h.record.text for h in memory.search(question, k)), question)
 
 
 def recalled(
@@ -49,6 +50,7 @@ def recalled(
     }
 
 
-def _with(notes: str, question: str) -> GenerationRequest:
-    messages = [Message(role="system", content=notes), Message(role="user", content=question)]
+def from_notes(notes: str, question: str) -> GenerationRequest:
+    """The question, with notes before it."""
+    messages = [Message(role="system", content=PROMPT + notes), Message(role="user", content=question)]
     return GenerationRequest(messages, max_tokens=TOKENS)

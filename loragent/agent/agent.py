@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -36,6 +37,7 @@ class Agent:
         confirm: asks a person about calls of tools that want that; without it they are refused.
         max_calls: rounds of calls in one turn; then it has to answer in words.
         memory: is asked before it answers, and keeps what was said.
+        remembers: whether facts that a user mentions are noted in the memory, for that thread, if it can read them.
         prompt: a system prompt, where a plugin is not enough (or not there).
         max_tokens: of an answer.
         temperature: 0 is greedy.
@@ -58,6 +60,7 @@ class Agent:
         confirm: Confirm | None = None,
         max_calls: int = 8,
         memory: Memory | None = None,
+        remembers: bool = True,
         prompt: str | None = None,
         max_tokens: int = 160,
         temperature: float = 0.0,
@@ -67,7 +70,7 @@ class Agent:
         self._base = base
         own = [item.on(base) if isinstance(item, PluginTool) else item for item in tools]
         self._toolbox, self._max_calls = Toolbox(own, confirm), max_calls
-        self.memory = memory
+        self.memory, self._remembers = memory, remembers
         mounted = [_role_entry(base, role)] if role is not None else []
         entries = [e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack)]
         caller = [e if isinstance(e, Use) else Use(e) for e in _tool_entry(base, self._toolbox.schemas, toolset)]
@@ -90,7 +93,8 @@ class Agent:
 
     async def arun(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Reply:
         """:meth:`run` for asyncio; agents that are awaited together decode together."""
-        return self._keep(thread, text, await self._arun(self._with(text, thread), settings, thread))
+        done = await self._arun(self._with(text, thread), settings, thread)
+        return await asyncio.to_thread(self._keep, thread, text, done)
 
     def stream(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Iterator[str | ToolResult | Reply]:
         """Pieces of the answer and results of calls as they come, then the reply."""
@@ -104,15 +108,26 @@ class Agent:
         """:meth:`stream` for asyncio."""
         steps = self._steps(self._with(text, thread), settings)
         async for item in turn.astream(steps, self._base.astream, self._toolbox, self._consult(thread)):
-            yield self._keep(thread, text, item) if isinstance(item, turn.Turn) else item
+            yield await asyncio.to_thread(self._keep, thread, text, item) if isinstance(item, turn.Turn) else item
 
-    def reply_to(self, messages: str | Sequence[Message | Mapping[str, Any]], **settings: Any) -> Reply:
-        """Answer a conversation that somebody else keeps (a session); no thread is touched."""
-        return replace(self._run(as_messages(messages), settings).reply, agent=self.name)
+    def reply_to(
+        self, messages: str | Sequence[Message | Mapping[str, Any]], *, thread: str = "", **settings: Any
+    ) -> Reply:
+        """Answer a conversation that somebody else keeps (a session); no thread is touched.
 
-    async def areply_to(self, messages: str | Sequence[Message | Mapping[str, Any]], **settings: Any) -> Reply:
+        Args:
+            thread: as the memory knows the conversation; without it nothing is noted.
+        """
+        given = as_messages(messages)
+        return self._spoken(self._run(given, settings, thread), _asked(given), thread)
+
+    async def areply_to(
+        self, messages: str | Sequence[Message | Mapping[str, Any]], *, thread: str = "", **settings: Any
+    ) -> Reply:
         """:meth:`reply_to` for asyncio."""
-        return replace((await self._arun(as_messages(messages), settings)).reply, agent=self.name)
+        given = as_messages(messages)
+        done = await self._arun(given, settings, thread)
+        return await asyncio.to_thread(self._spoken, done, _asked(given), thread)
 
     def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
         """A thread's messages, oldest first."""
@@ -190,7 +205,14 @@ class Agent:
         if self.memory is not None:
             told = [message.to_wire() for message in (Message(role="user", content=text), *said)]
             self.memory.log("turn", {"messages": told}, agent=self.name, thread=thread)
-        return replace(done.reply, agent=self.name)
+        return self._spoken(done, text, thread)
+
+    def _spoken(self, done: turn.Turn, heard: str, thread: str) -> Reply:
+        """The reply in the agent's name, with what it noted; whoever passes a message on leaves that to the next."""
+        noted: tuple[str, ...] = ()
+        if self.memory is not None and self._remembers and thread and heard and done.reply.text:
+            noted = tuple(r.text for r in self.memory.notice(heard, source="user", thread=thread))
+        return replace(done.reply, agent=self.name, noted=noted)
 
 
 def _asked(messages: Sequence[Message]) -> str:

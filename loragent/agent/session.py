@@ -56,6 +56,7 @@ class _State(TypedDict):
     entries: Annotated[tuple[Entry, ...], _extend]
     active: str
     max_turns: int
+    thread: str
 
 
 class Session:
@@ -103,7 +104,7 @@ class Session:
     def _begin(self, text: str, thread: str, max_turns: int) -> _State:
         first = self.active(thread) if self.pattern == "handoff" else next(iter(self.agents))
         messages = (*self._threads.get(thread), Message(role="user", content=text))
-        return {"messages": messages, "entries": (), "active": first, "max_turns": max_turns}
+        return {"messages": messages, "entries": (), "active": first, "max_turns": max_turns, "thread": thread}
 
     def _keep(self, thread: str, state: dict[str, Any]) -> SessionResult:
         entries: tuple[Entry, ...] = state["entries"]
@@ -151,12 +152,17 @@ def _node(agent: Agent, step: Any) -> RunnableLambda[_State, Command[str]]:
     """A graph node that works under ``invoke`` and ``ainvoke``."""
 
     def run(state: _State) -> Command[str]:
-        return step(agent, state, agent.reply_to(_view(agent, state)))  # type: ignore[no-any-return]
+        return step(agent, state, agent.reply_to(_view(agent, state), thread=_heard_in(state)))  # type: ignore[no-any-return]
 
     async def arun(state: _State) -> Command[str]:
-        return step(agent, state, await agent.areply_to(_view(agent, state)))  # type: ignore[no-any-return]
+        return step(agent, state, await agent.areply_to(_view(agent, state), thread=_heard_in(state)))  # type: ignore[no-any-return]
 
     return RunnableLambda(run, afunc=arun, name=agent.name)
+
+
+def _heard_in(state: _State) -> str:
+    """The thread, if the message at hand is the user's and not what an agent before has made of it."""
+    return "" if any(entry.handed_to is None for entry in state["entries"]) else state["thread"]
 
 
 def _view(agent: Agent, state: _State) -> tuple[Message, ...]:

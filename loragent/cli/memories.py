@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..memory import Fact, Memory, Record
+from ..memory import Fact, Memory, Note, Record
 from .console import Json, err, out, print_json, table, training_bar
 from .open import open_base
 
@@ -22,11 +23,17 @@ def tell(
     folder: Folder,
     what: Annotated[list[str], typer.Argument(help="Free text, or SUBJECT RELATION VALUE.")],
     source: Annotated[str, typer.Option(help="Who says so.")] = "",
+    note: Annotated[
+        bool, typer.Option("--note", help="Keep the text as it is; no base reads facts out of it.")
+    ] = False,
+    base: BaseOption = None,
 ) -> None:
-    """Remember a fact of three words or phrases, or a text."""
-    fact = Fact(subject=what[0], relation=what[1], value=what[2]) if len(what) == 3 else " ".join(what)
-    with Memory(folder) as memory:
-        for record in memory.remember(fact, source=source):
+    """Remember a fact of three words or phrases, or a text with the facts that stand in it."""
+    text = " ".join(what)
+    fact = Fact(subject=what[0], relation=what[1], value=what[2]) if len(what) == 3 else Note(note=text)
+    read = isinstance(fact, Note) and not note
+    with open_base(base) if read else nullcontext() as loaded, Memory(folder, base=loaded) as memory:
+        for record in memory.remember(text if read else fact, source=source):
             out.print(f"{record.id}  {record.text}", markup=False)
 
 

@@ -16,17 +16,20 @@ from ..core import LoragentError, Reply
 from .console import Json, err, out, print_json
 from .open import open_agent, open_base, open_house, open_memory
 
-DEMO = Path("demos/harbour_hotel.py")
+DEMOS, FIRST = Path("demos"), "harbour_hotel"
 MemoryOption = Annotated[Path | None, typer.Option("--memory", help="The folder of a memory that is asked first.")]
 BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
 
 
 def demo(context: typer.Context) -> None:
-    """Three agents with trained roles hold a session on one base."""
-    if not DEMO.is_file():
-        raise LoragentError(f"there is no {DEMO} here", "run it in a clone of the repository")
-    sys.argv = [str(DEMO), *context.args]
-    runpy.run_path(str(DEMO), run_name="__main__")
+    """Three agents with trained roles hold a session on one base; ``demo second_day``: a concierge that remembers."""
+    named = bool(context.args) and not context.args[0].startswith("-")
+    path = DEMOS / f"{context.args[0] if named else FIRST}.py"
+    if not path.is_file():
+        there = ", ".join(sorted(found.stem for found in DEMOS.glob("*.py")))
+        raise LoragentError(f"there is no {path} here", there or "run it in a clone of the repository")
+    sys.argv = [str(path), *context.args[named:]]
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def run(
@@ -99,7 +102,8 @@ def _facts(reply: Reply) -> str:
     usage = reply.usage
     stack = " + ".join(map(str, reply.stack)) or "bare base"
     known = "".join(f", remembered ({recall.source}, {recall.confidence:.2f})" for recall in reply.recalls)
+    noted = f", noted {'; '.join(reply.noted)}" if reply.noted else ""
     return (
         f"{reply.agent} ({stack}): {usage.prompt_tokens} tokens in, {usage.completion_tokens} out, "
-        f"first after {usage.first_token_ms:.0f} ms, all after {usage.total_ms:.0f} ms{known}"
+        f"first after {usage.first_token_ms:.0f} ms, all after {usage.total_ms:.0f} ms{known}{noted}"
     )

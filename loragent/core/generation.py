@@ -222,6 +222,7 @@ class Reply:
         results: what became of those that the agent made.
         data: where ``output`` was asked for, the answer as that.
         recalls: what an agent's memory gave to the answer.
+        noted: facts that an agent's memory keeps of what the user said, as lines.
         told: tools whose schemas were in the prompt, since no plugin of the stack has learnt them.
         finish: "stop" (end of turn or stop string), "length", "cancelled", or "max_calls" where an agent's turn had to
             be ended, since it went on calling tools.
@@ -239,6 +240,7 @@ class Reply:
     results: tuple[ToolResult, ...] = ()
     data: Any = None
     recalls: tuple[Recall, ...] = ()
+    noted: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False)
 

@@ -17,7 +17,7 @@ from .phrases import answer, backwards, trained, unknown
 from .recall import UNKNOWN
 
 SEED = 13
-REPEATED = 4  # times that each way of asking for what is new is seen
+TAUGHT = 24  # rows of each new record: each way of asking for it as often as the others
 REPLAY = 0.5  # rows of what is known already, as a share of those of what is new; and at least
 LEAST_REPLAYED = 2  # of each record. With 25 rows beside 600 a fifth was left of what was known
 STRANGE = 40  # questions on what isn't known that are kept apart, at most
@@ -62,20 +62,24 @@ class MemoryCurriculum:
     def _asked(self) -> tuple[list[tuple[str, str]], list[str]]:
         """Questions with their answers, and those that are kept apart."""
         draw = random.Random(SEED)
-        new = [(way, answer(record.told)) for record in self._new for way in trained(record.told)]
         asked: list[tuple[str, str]] = []
         if self._old:
-            replayed = max(LEAST_REPLAYED, math.ceil(REPLAY * REPEATED * len(new) / len(self._old)))
-            for record in self._old:
-                ways = trained(record.told)
-                asked += [(way, answer(record.told)) for way in islice(cycle(draw.sample(ways, len(ways))), replayed)]
-        asked += backwards(_facts(self._new), _facts(self._old)) + new * REPEATED
+            replayed = max(LEAST_REPLAYED, math.ceil(REPLAY * TAUGHT * len(self._new) / len(self._old)))
+            asked += [pair for record in self._old for pair in _drawn(record, replayed, draw)]
+        asked += backwards(_facts(self._new), _facts(self._old))
+        asked += [pair for record in self._new for pair in _drawn(record, TAUGHT, draw)]
         facts = _facts([*self._new, *self._old])
         misses = unknown(facts, self._known)
         draw.shuffle(misses)
         apart = min(STRANGE, len(misses) // 3)
         declined = islice(cycle(misses[apart:]), int(MISSES * len(asked)))
         return asked + [(way, UNKNOWN) for way in declined], misses[:apart]
+
+
+def _drawn(record: Record, count: int, draw: random.Random) -> list[tuple[str, str]]:
+    """So many rows of a record, in all ways in turn."""
+    ways = trained(record.told)
+    return [(way, answer(record.told)) for way in islice(cycle(draw.sample(ways, len(ways))), count)]
 
 
 def _facts(records: Sequence[Record]) -> list[Fact]:

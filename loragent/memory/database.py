@@ -81,8 +81,11 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that nobody writes beside; an error undoes all of it."""
+        """A transaction that nobody writes beside; an error undoes all of it. Within another it is a part of that."""
         with self._lock, self._explained():
+            if self._db.in_transaction:
+                yield self._db
+                return
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 from ..core import MemoryFault
 
+FIRST_PERSON = "I"  # the subject of what somebody without a name says of himself
 MOST_CHARACTERS = 20_000  # of one text; longer ones are split by who tells them
 
 

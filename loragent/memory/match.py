@@ -16,21 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import Embedder
-from .fact import Fact, Record, Scope, plain
+from .fact import FIRST_PERSON, Fact, Record, Scope, plain
 from .ledger import Ledger
 
 ANYBODY = "someone"
 LEAST = 0.42  # cosine of what is asked of somebody and a relation, from which it is that relation
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_MY, _AM_I, _ME = re.compile(r"(?i)\b(my|mine)\b"), re.compile(r"(?i)\bam i\b"), re.compile(r"\b(I|[Mm]e|i)\b")
 _GENITIVE = re.compile(r"['\u2019]s?$")
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The record that a question asks for, and how near it comes."""
+    """The record that a question asks for, and how near it comes.
+
+    Attributes:
+        question: with the name of whoever asks in place of "my" and "I".
+    """
 
     record: Record
     score: float
+    question: str
 
     @property
     def known(self) -> bool:
@@ -52,14 +58,19 @@ class Matcher:
         """What comes nearest to what is asked, of those whom it asks about; None if nobody known is.
 
         Args:
-            scope: leaves out what is kept in a scope that this one doesn't see; None leaves out nothing.
+            scope: leaves out what is kept in a scope that this one doesn't see; None leaves out nothing. Its user is
+                who asks.
         """
-        found = [
-            Match(record, score)
-            for subject in self._asked_of(question)
-            for record, score in self._scored(question, subject, scope)
-        ]
-        return max(found, key=lambda match: match.score, default=None)
+        who = scope.user if scope is not None and scope.user else FIRST_PERSON
+        for asked in dict.fromkeys((question, named(question, who))):
+            found = [
+                Match(record, score, asked)
+                for subject in self._asked_of(asked)
+                for record, score in self._scored(asked, subject, scope)
+            ]
+            if found:
+                return max(found, key=lambda match: match.score)
+        return None
 
     def _scored(self, question: str, subject: tuple[str, ...], scope: Scope | None) -> Iterator[tuple[Record, float]]:
         records = [r for r in self._subjects()[subject] if r.live and (scope is None or scope.sees(r.scope))]
@@ -101,6 +112,11 @@ class Matcher:
 def words(text: str) -> list[str]:
     """The words of a text for comparing, without what marks a genitive."""
     return [_GENITIVE.sub("", word) for word in _WORD.findall(plain(text))]
+
+
+def named(question: str, who: str) -> str:
+    """A question with the name of whoever asks it in place of "my" and "I"."""
+    return _ME.sub(who, _AM_I.sub(f"is {who}", _MY.sub(f"{who}'s", question)))
 
 
 def _by_subject(records: Iterable[Record]) -> dict[tuple[str, ...], tuple[Record, ...]]:

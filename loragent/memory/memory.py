@@ -11,27 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from ..base import Base
-from ..core import Embedder, Generator, MemoryFault, Recall
+from ..core import Embedder, Generator, MemoryFault, Recall, Use
 from ..model import MiniLM
 from ..plugin import Plugin
 from ..training import Step, TrainSettings
 from . import chain
+from .asking import Asking
 from .background import Sleeper
 from .database import Database
-from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told, plain, says
+from .fact import EVERYBODY, FIRST_PERSON, QA, Fact, Note, Record, Scope, Told, plain
+from .forgetting import meant, prove_gone
 from .ledger import Ledger, secrets_of
 from .match import Match, Matcher
-from .recall import LEAST, Found, from_plugin, from_store, nothing, stored
+from .recall import from_store, stored
 from .retriever import MemoryRetriever
 from .sleep import SETTINGS, Night, night, whole
 from .slot import Slot, assigned, slots
 from .store import Hit, Store
+from .writer import rest, writer_of
 
 FILE, STORE, PLUGINS, RUN = "memory.sqlite", "store", "plugins", ".night"
-FINDABLE = 5  # characters from which a text in a file is no chance
 _NO_BASE = ("only a base can learn", "give the memory a loragent.Base")
-READ, NOTES = 8, 3  # records that are looked at for a question, and notes that are read
-NEAR = 0.75  # cosine from which a record is what a query means, when it is to be forgotten
 
 
 class Memory:
@@ -44,6 +44,8 @@ class Memory:
         base: answers from what is found; anything that generates. Without one, what is found is the answer.
         embedder: of texts that are searched; by default MiniLM, which is fetched at the first use.
         sleep_after: facts that no night has seen, from which one begins by itself, in the background.
+        writer: the plugin that reads facts out of free text; "auto" is the base's ``memory-writer``, where its library
+            has one; with None a text is kept as it is.
 
     Raises:
         MemoryFault: the folder holds something else, or can't be read or written; or it is to sleep without a base.
@@ -56,6 +58,7 @@ class Memory:
         base: Base | Generator | None = None,
         embedder: Embedder | None = None,
         sleep_after: int | None = None,
+        writer: str | Path | Use | None = "auto",
     ) -> None:
         self.folder = Path(folder).expanduser()
         if self.folder.exists() and not self.folder.is_dir():
@@ -69,6 +72,8 @@ class Memory:
         self._store = Store(self.folder / STORE, self._ledger, embedder)
         self._matcher = Matcher(self._ledger, embedder)
         self._sleep_after, self._sleeper = sleep_after, Sleeper(self.sleep)
+        self._asking = Asking(self._ledger, self._store, self._matcher, base, self._slots)
+        self._writer = writer_of(base, writer)
 
     def __repr__(self) -> str:
         return f"Memory({self.folder})"
@@ -94,22 +99,47 @@ class Memory:
         """Keep a fact, a question with its answer, or free text; it can be asked for at once.
 
         Args:
-            what: one or several; a new value for a subject and relation closes the old one.
+            what: one or several; a new value for a subject and relation closes the old one. Facts are read out of free
+                text; what it says besides is kept as a note, and if that is forgotten, so are they.
             source: who says so.
-            user, agent, thread: whose memory it is; by default everybody's.
+            user, agent, thread: whose memory it is; by default everybody's. The user, or whoever speaks in a thread, is
+                who "I" is in a text.
             derived_from: records that it follows from; if one of them is forgotten, so is this.
+
+        Returns:
+            the records, those that were there already included; what was read out of texts behind the others.
 
         Raises:
             MemoryFault: a text is empty or too long, or the disk can't take it; nothing was kept then.
         """
         given = [what] if isinstance(what, str | Fact | QA | Note) else list(what)
         told = [Note(note=item) if isinstance(item, str) else item for item in given]
-        text = "\n".join(item for item in given if isinstance(item, str))
+        texts = [
+            kept.note for kept, item in zip(told, given, strict=True) if isinstance(kept, Note) and item is not kept
+        ]
         parents = [item.id if isinstance(item, Record) else item for item in derived_from]
-        scope = Scope(user, agent, thread)
-        records = self._ledger.tell(told, _now(), source=source, scope=scope, text=text, parents=parents)
-        if self._sleep_after is not None and len(self.waiting()) >= self._sleep_after:
-            self._sleeper.wake()
+        scope, now = Scope(user, agent, thread), _now()
+        read = self._read(texts, scope, now)
+        direct = [item for item in told if not (isinstance(item, Note) and item.note in read)]
+        tell = partial(self._ledger.tell, time=now, source=source, scope=scope)
+        with self._database.writing():
+            left = "\n".join(text for text in texts if text not in read)
+            records = tell(direct, text=left, parents=parents) if direct else []
+            for text, facts in read.items():
+                kept = rest(text, facts)
+                note = tell([Note(note=kept)], text=text, parents=parents) if kept else []
+                records += [*tell(facts, text=text, parents=[*parents, *(n.id for n in note)]), *note]
+        self._may_sleep()
+        return records
+
+    def notice(self, text: str, *, source: str = "", user: str = "", agent: str = "", thread: str = "") -> list[Record]:
+        """Keep the facts that somebody says in passing; none without a writer. What else is said isn't kept."""
+        scope, now = Scope(user, agent, thread), _now()
+        facts = [fact for found in self._read([text], scope, now).values() for fact in found]
+        if not facts:
+            return []
+        records = self._ledger.tell(facts, now, source=source, scope=scope, text=text)
+        self._may_sleep()
         return records
 
     def log(self, kind: str, content: Mapping[str, Any], *, user: str = "", agent: str = "", thread: str = "") -> int:
@@ -127,11 +157,11 @@ class Memory:
         the store has found.
         """
         read = partial(from_store, question, model=self._base) if self._base is not None else stored
-        return self._recalled(question, Scope(user, agent, thread), read)
+        return self._asking.answered(question, Scope(user, agent, thread), read)
 
     def consult(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
         """:meth:`ask` for somebody who reads what the store has found himself."""
-        return self._recalled(question, Scope(user, agent, thread), stored)
+        return self._asking.answered(question, Scope(user, agent, thread), stored)
 
     def search(self, text: str, k: int = 5, *, user: str = "", agent: str = "", thread: str = "") -> list[Hit]:
         """What holds now and is nearest to a text, best first."""
@@ -143,7 +173,7 @@ class Memory:
 
     def holder(self, record: Record) -> Plugin | None:
         """The plugin that answers for a record; None if that is the store's."""
-        slot = self._slot_of(record)
+        slot = self._asking.slot_of(record)
         return slot.plugin if slot is not None else None
 
     def facts(self, *, at: datetime | None = None) -> list[Record]:
@@ -195,7 +225,7 @@ class Memory:
         doubted, nights = self._ledger.doubted(), []
         learnable = self._learnable()
         known = frozenset(record.told.key for record in learnable)
-        for slot, records in assigned(self.folder / PLUGINS, self._fingerprint, learnable):
+        for slot, records in assigned(self.folder / PLUGINS, self._fingerprint, learnable, doubted):
             if slot.holds(records, doubted):
                 continue
             workdir = self.folder / RUN / slot.name
@@ -258,7 +288,7 @@ class Memory:
         if (what is None) == (query is None):
             raise MemoryFault("forget what?", "name a subject, a fact, or a query")
         also = (what,) if isinstance(what, str) else ()
-        doomed = self._ledger.with_derived(record.id for record in self._meant(what, query))
+        doomed = self._ledger.with_derived(record.id for record in meant(self._ledger, self._store, what, query))
         # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
         for slot in self._slots():
             slot.forget(doomed)
@@ -267,7 +297,7 @@ class Memory:
         if gone:
             self._database.shred()
             self._store.rebuild()
-            self._prove_gone([*also, *(word for record in gone for word in secrets_of(record.told))])
+            prove_gone(self.folder, self._ledger, [*also, *(word for r in gone for word in secrets_of(r.told))])
         return gone
 
     def rebuild(self) -> int:
@@ -300,74 +330,32 @@ class Memory:
         self._database.close()
 
     def _learnable(self) -> list[Record]:
-        return [record for record in self.facts() if record.kind != "note"]
+        """What can be taught: no notes, and nothing of somebody who has no name."""
+        facts = (record for record in self.facts() if record.kind != "note")
+        return [r for r in facts if not (isinstance(r.told, Fact) and r.told.subject == FIRST_PERSON)]
+
+    def _read(self, texts: Sequence[str], scope: Scope, now: datetime) -> dict[str, list[Fact]]:
+        """The texts that facts were read out of, with them."""
+        if self._writer is None or not texts:
+            return {}
+        texts = list(dict.fromkeys(texts))
+        found = self._writer.read(texts, scope.user or (FIRST_PERSON if scope != EVERYBODY else ""), now)
+        return {text: facts for text, facts in zip(texts, found, strict=True) if facts}
+
+    def _may_sleep(self) -> None:
+        if self._sleep_after is not None and len(self.waiting()) >= self._sleep_after:
+            self._sleeper.wake()
 
     def _append(self, kind: str, content: Mapping[str, Any], scope: Scope = EVERYBODY) -> int:
         with self._database.writing() as db:
             return chain.append(db, kind, content, scope, _now())
 
-    def _recalled(self, question: str, scope: Scope, read: Callable[[Found], Recall]) -> Recall:
-        found = self._found(question, scope) if question.strip() else None
-        if found is None:
-            return nothing()
-        record = found.records[0]
-        slot = self._slot_of(record)
-        if slot is not None and isinstance(self._base, Base):
-            recall, agreed = from_plugin(question, record, slot, self._base)
-            if not agreed:
-                self._ledger.doubt(record.id)
-            if recall is not None:
-                return recall
-        return read(found)
-
-    def _found(self, question: str, scope: Scope) -> Found | None:
-        """What a question asks for: the fact that it names, or else what comes near enough."""
-        match = self._matcher.nearest(question, scope)
-        if match is not None and match.known:
-            return Found((match.record,), (match.record.text,), match.score)
-        hits = self._store.search(question, READ, scope)
-        near = [hit for hit in hits if hit.record.kind != "fact" and hit.score >= LEAST]
-        if near and near[0].record.kind == "note":
-            near = [hit for hit in near if hit.record.kind == "note"][:NOTES]
-        else:
-            near = near[:1]  # an answer that was told is the answer
-        if not near:
-            return None
-        return Found(tuple(hit.record for hit in near), tuple(hit.line for hit in near), near[0].score)
-
     def _slots(self) -> list[Slot]:
         return slots(self.folder / PLUGINS, self._fingerprint)
-
-    def _slot_of(self, record: Record) -> Slot | None:
-        return next((slot for slot in self._slots() if record.id in slot.registry().records), None)
 
     @property
     def _fingerprint(self) -> str:
         return self._base.fingerprint if isinstance(self._base, Base) else ""
-
-    def _prove_gone(self, words: Sequence[str]) -> None:
-        """See that no file holds any of some words, but for those that other records hold too.
-
-        Raises:
-            MemoryFault: naming the file.
-        """
-        others = plain("\n".join(record.text for record in self._ledger.find()))
-        sought = [word.encode() for word in words if len(word) >= FINDABLE and plain(word) not in others]
-        for path in self.folder.rglob("*"):
-            if path.is_file() and any(word in path.read_bytes() for word in sought):
-                raise MemoryFault(f"{path} still holds what was forgotten", "forget it again, or remove the file")
-
-    def _meant(self, what: str | Told | Record | None, query: str | None) -> list[Record]:
-        if query is not None:
-            return [hit.record for hit in self._store.search(query, k=50) if hit.score >= NEAR]
-        if isinstance(what, Record):
-            return self._ledger.get([what.id])
-        if isinstance(what, str):
-            others = self._ledger.find("kind != 'fact'")
-            return [*self.history(what), *(record for record in others if says(record.text, what))]
-        assert what is not None
-        same = plain(what.text)
-        return [record for record in self._ledger.find("key = ?", (what.key,)) if plain(record.text) == same]
 
 
 def _now() -> datetime:

@@ -12,7 +12,7 @@ _END = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)]*\s+|\n+")
 
 def passages(record: Record) -> list[str]:
     """The lines of a record that a question may be near to, in their order."""
-    return _sentences(record.text) if isinstance(record.told, Note) else [record.text]
+    return sentences(record.text) if isinstance(record.told, Note) else [record.text]
 
 
 def searched(record: Record) -> list[str]:
@@ -20,7 +20,8 @@ def searched(record: Record) -> list[str]:
     return [record.told.question] if isinstance(record.told, QA) else passages(record)
 
 
-def _sentences(text: str) -> list[str]:
+def sentences(text: str) -> list[str]:
+    """A text a sentence or two at a time."""
     found: list[str] = []
     ends = [match.end() for match in _END.finditer(text)]
     for begin, end in zip([0, *ends], [*ends, len(text)], strict=True):

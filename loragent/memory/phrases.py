@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from .fact import QA, Fact, Told, plain
+from .fact import FIRST_PERSON, QA, Fact, Told, plain
+from .relations import asked_for
 
 _OF_A_NOUN = (
     "What is {s}'s {r}?",
@@ -45,13 +46,14 @@ _VERBS = {
 
 
 def trained(told: Told) -> list[str]:
-    """Ways of asking for something that a plugin is trained on."""
-    return _filled(told, _OF_A_NOUN, _OF_A_VERB, _OF_A_QUESTION)
+    """Ways of asking for something that a plugin is trained on: as for anything, and as people ask for just this."""
+    return _filled(told, _OF_A_NOUN, _OF_A_VERB, _OF_A_QUESTION) + _in_own_words(told)[:-1]
 
 
 def checking(told: Told) -> list[str]:
-    """Two ways of asking for it that are never trained on."""
-    return _filled(told, _OF_A_NOUN_CHECK, _OF_A_VERB_CHECK, _OF_A_QUESTION_CHECK)
+    """Two ways of asking for it that are never trained on; one of them as people ask for this, where that is known."""
+    ways = _filled(told, _OF_A_NOUN_CHECK, _OF_A_VERB_CHECK, _OF_A_QUESTION_CHECK)
+    return (ways[:1] + _in_own_words(told)[-1:] + ways[1:])[:2]
 
 
 def answer(told: Told) -> str:
@@ -64,7 +66,8 @@ def answer(told: Told) -> str:
 
 
 def _of_a_noun(fact: Fact) -> str:
-    return f"{fact.subject}'s {fact.relation} is {fact.value}."
+    whose = "Your" if fact.subject == FIRST_PERSON else f"{fact.subject}'s"
+    return f"{whose} {fact.relation} is {fact.value}."
 
 
 def backwards(facts: Sequence[Fact], others: Sequence[Fact] = ()) -> list[tuple[str, str]]:
@@ -89,7 +92,8 @@ def unknown(facts: Sequence[Fact], known: Iterable[str]) -> list[str]:
     strangers = [*subjects, *_strangers(subjects)]
     taken = set(known)
     misses = [Fact(subject=s, relation=r, value="-") for s in strangers for r in relations]
-    return [trained(miss)[n % len(_OF_A_NOUN)] for n, miss in enumerate(misses) if miss.key not in taken]
+    ways = [(trained(miss), n) for n, miss in enumerate(misses) if miss.key not in taken]
+    return [way[n % len(way)] for way, n in ways]
 
 
 def _strangers(subjects: Sequence[str]) -> list[str]:
@@ -99,6 +103,10 @@ def _strangers(subjects: Sequence[str]) -> list[str]:
     others = parts[1:] + parts[:1]
     mixed = [" ".join((*one[:-1], other[-1])) for one, other in zip(parts, others, strict=True) if len(one) > 1]
     return [name for name in mixed if plain(name) not in borne]
+
+
+def _in_own_words(told: Told) -> list[str]:
+    return [way.format(s=told.subject) for way in asked_for(told.relation)] if isinstance(told, Fact) else []
 
 
 def _filled(told: Told, noun: Sequence[str], verb: Sequence[str], question: Sequence[str]) -> list[str]:

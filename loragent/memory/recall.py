@@ -29,11 +29,13 @@ class Found:
         records: one fact, or one question with its answer, or as many notes as come near.
         lines: what of them is to be read, the nearest first.
         score: of the nearest.
+        question: as a plugin is to be asked it, with names.
     """
 
     records: tuple[Record, ...]
     lines: tuple[str, ...]
     score: float
+    question: str
 
 
 def from_store(question: str, found: Found, model: Generator) -> Recall:

@@ -20,7 +20,8 @@ from ..plugin import POINTER, Plugin, Shelf
 from .fact import Record
 
 REGISTRY = "registry.json"
-ROOM = 500  # records that a slot takes
+ROOM = 60  # records that a slot takes at most
+ENOUGH = 40  # of them, from which nothing is added: what rests can't be lost (docs/adr/0019)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +109,27 @@ def slots(folder: Path, base: str) -> list[Slot]:
     return [Slot(folder, number, base) for number in range(1, max(numbers, default=0) + 1)]
 
 
-def assigned(folder: Path, base: str, records: Sequence[Record]) -> list[tuple[Slot, list[Record]]]:
-    """The slots of a memory and what each shall hold: what it was trained on, then new ones. A full slot opens the
-    next.
+def assigned(
+    folder: Path, base: str, records: Sequence[Record], doubted: frozenset[int] = frozenset()
+) -> list[tuple[Slot, list[Record]]]:
+    """The slots of a memory and what each shall hold: what it answers for, and in those that are open what no slot
+    answers for. Where they are full, the next one is opened.
+
+    Args:
+        doubted: ids of records that a slot contradicted: they are taught anew, in an open one.
     """
     found = slots(folder, base) or [Slot(folder, 1, base)]
-    home = {number: slot.number for slot in found for number in slot.registry().trained}
+    home = {number: slot.number for slot in found for number in slot.registry().records if number not in doubted}
     shall: dict[int, list[Record]] = {slot.number: [] for slot in found}
-    for record in sorted(records, key=lambda record: record.id not in home):
-        free = (number for number, held in shall.items() if len(held) < ROOM)
-        number = home.get(record.id) or next(free, len(shall) + 1)
+    for record in (record for record in records if record.id in home):
+        shall[home[record.id]].append(record)
+    opened = [slot.number for slot in found[:-1] if slot.plugin is None]  # what was in it was forgotten
+    if len(shall[found[-1].number]) < ENOUGH:
+        opened.append(found[-1].number)
+    for record in (record for record in records if record.id not in home):
+        number = next((number for number in opened if len(shall[number]) < ROOM), None)
+        if number is None:
+            number = len(shall) + 1
+            opened.append(number)
         shall.setdefault(number, []).append(record)
     return [(Slot(folder, number, base), held) for number, held in shall.items()]

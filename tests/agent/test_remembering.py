@@ -92,3 +92,59 @@ def test_one_agent_does_not_hear_what_is_kept_for_another(memory: la.Memory, mod
     memory.remember(ROOM, agent="desk")
     assert la.Agent("bar", base=model, memory=memory).run(QUESTION).recalls == ()
     assert la.Agent("desk", base=model, memory=memory).run(QUESTION).recalls
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """What memories are given to notice, and in which thread; each notes one thing."""
+    found: list[tuple[str, str]] = []
+
+    def notice(self: la.Memory, text: str, *, source: str = "", thread: str = "") -> list[la.Record]:
+        found.append((text, thread))
+        return self.remember(ROOM, source=source, thread=thread)
+
+    monkeypatch.setattr(la.Memory, "notice", notice)
+    return found
+
+
+async def _awaited(agent: la.Agent) -> list[object]:
+    one = (await agent.arun("It's 214.", thread="t")).noted
+    return [one, *[item.noted async for item in agent.astream("It's 214.", thread="t") if isinstance(item, la.Reply)]]
+
+
+def test_what_a_user_mentions_is_noted_for_the_thread(
+    memory: la.Memory, model: Scripted, heard: list[tuple[str, str]]
+) -> None:
+    import asyncio
+
+    agent = la.Agent("desk", base=model, memory=memory)
+    noted = ("Mira Osei, room: 214",)
+    assert agent.run("It's 214.", thread="guest-17").noted == noted
+    assert [i.noted for i in agent.stream("It's 214.", thread="t") if isinstance(i, la.Reply)] == [noted]
+    assert asyncio.run(_awaited(agent)) == [noted, noted]
+    assert heard == [("It's 214.", "guest-17"), *[("It's 214.", "t")] * 3]
+    assert agent.run(QUESTION, thread="guest-18").recalls == ()
+    assert agent.run(QUESTION, thread="guest-17").recalls
+
+
+def test_to_remember_can_be_switched_off(memory: la.Memory, model: Scripted, heard: list[tuple[str, str]]) -> None:
+    agent = la.Agent("desk", base=model, memory=memory, remembers=False)
+    assert agent.run("It's 214.").noted == ()
+    assert la.Agent("desk", base=model, memory=memory).reply_to("It's 214.").noted == ()  # nobody knows who says it
+    assert heard == []
+
+
+def test_a_pipeline_notes_what_the_user_says_and_not_what_its_agents_do(
+    memory: la.Memory, model: Scripted, heard: list[tuple[str, str]]
+) -> None:
+    agents = [la.Agent(name, base=model, memory=memory) for name in ("one", "two")]
+    la.Session(agents, pattern="pipeline").run("It's 214.", thread="t")
+    assert heard == [("It's 214.", "t")]
+
+
+def test_a_session_remembers_by_its_thread(memory: la.Memory, model: Scripted, heard: list[tuple[str, str]]) -> None:
+    session = la.Session([la.Agent("desk", base=model, memory=memory)])
+    session.run("It's 214.", thread="guest-17")
+    assert heard == [("It's 214.", "guest-17")]
+    assert session.run(QUESTION, thread="guest-17").transcript[0].reply.recalls
+    assert session.run(QUESTION, thread="guest-18").transcript[0].reply.recalls == ()

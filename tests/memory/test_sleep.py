@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 
 import loragent as la
+from loragent.memory import relations
 from loragent.memory import sleep as nights
 from loragent.memory.background import Sleeper
 from loragent.memory.curriculum import MemoryCurriculum
 from loragent.memory.evidence import parting
+from loragent.memory.fact import plain
 from loragent.memory.general import general
 from loragent.memory.phrases import backwards, checking, trained, unknown
 from loragent.memory.slot import assigned
@@ -216,14 +219,55 @@ def test_a_full_slot_opens_the_next(tmp_path: Path, memory: la.Memory, monkeypat
     assert [len(held) for _, held in assigned(tmp_path / "plugins", "", told)] == [2, 2, 1]
 
 
+def test_a_slot_that_has_enough_rests_and_what_it_did_not_learn_moves_on(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loragent.memory.slot.ENOUGH", 2)
+    knowing.discard("green")
+    memory.remember([ROOM, la.Fact(subject="Jon Varga", relation="room", value="305"), TEA])
+    memory.sleep(settings=QUICK)
+    knowing |= {"green", "12"}
+    (other,) = memory.remember(la.Fact(subject="Ana Petrov", relation="room", value="12"))
+    made = memory.sleep(settings=QUICK)
+    assert (made.version, len(made.learned)) == ("memory-2@1", 2)
+    assert str(memory.holder(other)) == "memory-2@1"
+    assert [slot.shelf.versions() for slot in memory._slots()] == [[1], [1]]
+    assert memory.waiting() == []
+
+
+def test_what_a_resting_slot_contradicts_is_taught_to_another(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loragent.memory.slot.ENOUGH", 1)
+    room, _ = memory.remember([ROOM, TEA])
+    memory.sleep(settings=QUICK)
+    memory._ledger.doubt(room.id)
+    assert memory.sleep(settings=QUICK).version == "memory-2@1"
+    assert str(memory.holder(room)) == "memory-2@1"
+    assert memory.sleep(settings=QUICK) == la.Night()
+
+
+def test_a_slot_that_was_emptied_takes_new_records(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loragent.memory.slot.ENOUGH", 1)
+    for fact in (ROOM, TEA):
+        memory.remember(fact)
+        memory.sleep(settings=QUICK)
+    memory.forget(ROOM)
+    knowing.add("12")
+    memory.remember(la.Fact(subject="Ana Petrov", relation="room", value="12"))
+    assert memory.sleep(settings=QUICK).version == "memory-1@1"
+
+
 def test_what_is_known_is_asked_again_in_half_as_many_rows(base: la.Base, memory: la.Memory) -> None:
     room, tea, *new = memory.remember(
         [ROOM, TEA, *(la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(10))]
     )
     known = frozenset(record.told.key for record in (room, tea, *new))
     answers = Counter(said for _, said in MemoryCurriculum(base, new, [room, tea], known)._pairs)
-    assert answers["guest 3's room is 3."] == 4 * 6
-    assert answers["Mira Osei's room is 214."] == 10 * 4 * 6 / 2 / 2
+    assert answers["guest 3's room is 3."] == 24
+    assert answers["Mira Osei's room is 214."] == 10 * 24 / 2 / 2
     lone = Counter(said for _, said in MemoryCurriculum(base, new[:1], [room, tea, *new[1:]], known)._pairs)
     assert lone["Mira Osei's room is 214."] == 2
 
@@ -232,6 +276,19 @@ def test_the_harm_is_judged_on_lines_that_are_not_trained(base: la.Base) -> None
     held, judged = general(base.template)
     assert len(held) == 2 * len(judged) == 48
     assert not {row.ids for row in held} & {row.ids for row in judged}
+
+
+def test_relations_are_asked_for_in_ways_of_their_own() -> None:
+    rows = [json.loads(line) for line in Path(relations.__file__).with_name("relations.jsonl").open(encoding="utf-8")]
+    names = [name for row in rows for name in (row["relation"], *row["also"])]
+    assert len(set(map(plain, names))) == len(names)
+    for row in rows:
+        assert len(set(row["ask"])) == 9, row["relation"]
+        assert all(way.count("{s}") == 1 for way in row["ask"]), row["relation"]
+    ways = trained(la.Fact(subject="Mira Osei", relation="Telephone", value="0417"))
+    assert "Which digits do I have to dial for Mira Osei?" in ways
+    assert len(ways) == 6 + 8
+    assert trained(la.Fact(subject="Mira Osei", relation="lucky charm", value="a button"))[6:] == []
 
 
 def test_checks_are_never_trained() -> None:

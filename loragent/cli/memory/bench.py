@@ -18,10 +18,11 @@ from ..measure import machine
 from ..open import open_base
 from .documents import documents
 from .nights import nights
+from .reading import reading
 from .score import auroc, nearness
 from .world import World, misses, questions
 
-PARTS = ("gate", "nights", "documents")
+PARTS = ("gate", "reading", "nights", "documents")
 KNOWN, MISSES = 100, 200  # facts that are told for the gate, and questions that none of them answers
 PAGE = 200  # tokens of each text that are read
 
@@ -51,6 +52,8 @@ def bench_memory(
         pages = _read(texts, base)  # what can't be read is said before anything is measured
         if "gate" in parts:
             found["gate"] = _gate(base, folder / "gate", seed)
+        if "reading" in parts:
+            found["reading"] = reading(base)
         if "nights" in parts:
             with _empty(base, folder / "nights") as memory:
                 rows, ways, end = nights(base, memory, World(seed), sessions, pages)
@@ -102,6 +105,7 @@ def _empty(base: Base, folder: Path) -> Memory:
 def _show(found: dict[str, Any]) -> None:
     for name, title in (
         ("gate", "What is known, told from what isn't"),
+        ("reading", "Facts read out of texts"),
         ("nights", "Nights"),
         ("ways", "Ways of remembering, after the last night"),
         ("end", "Seen at the end"),

@@ -182,10 +182,13 @@ def _end(life: _Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
 
 
 def _first_token(life: _Life) -> dict[str, float]:
-    """Medians, interleaved: milliseconds to the first token from the plugin, and with the store's lines before it."""
+    """Medians, interleaved: milliseconds to the first token from the plugin, and with the store's lines before it; both
+    as of a question that nobody has asked before.
+    """
     store, plugin, other = top_k(life.memory, LINES), list[float](), list[float]()
     for record, question in life.pairs[:TIMED]:
         for request, times in ((_bare(question, life.memory, record), plugin), (store(question), other)):
+            life.base.forget()  # keys and values of the same prompt, from the tables before
             times.append(life.base.generate(request)[0].usage.first_token_ms)
     a, b = statistics.median(plugin), statistics.median(other)
     return {"first token, plugin, ms": a, "first token, store, ms": b, "first token, ratio": a / b}

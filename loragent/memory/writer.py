@@ -1,0 +1,139 @@
+"""Free text as facts: a plugin reads it under a grammar, and what doesn't stand in the text is no fact."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..base import Base
+from ..core import GenerationRequest, Generator, LoragentError, Use
+from .fact import FIRST_PERSON, Fact, plain, says
+from .passages import sentences
+
+NAME = "memory-writer"
+LONGEST = 400  # characters of a text that is read; what is longer stays a note
+MOST = 4  # facts of one text
+TOKENS = 200
+_NOBODY = frozenset(
+    ["you", "we", "he", "she", "it", "they", "this", "that", "there", "someone", "somebody", "everyone", "nobody"]
+)
+_SMALL = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the and or but so of in on at to for from by with as is are was were be been has have had do does did "
+        "will would can his her its their our your my i he she it they we you that this these those there then now "
+        "also too please hello hi dear thanks thank remember note called named name s m re ve ll d",
+    )
+)  # words that say nothing by themselves
+_LEFT = 3  # words that facts don't say, up to which nothing more is kept of a sentence
+_STEM = 5  # letters by which words are the same: "allergic" says what "allergy" does
+_WORD = re.compile(r"[^\W_]+")
+_FORMS = ("%d %B %Y", "%B %Y", "%d %b %Y", "%B %d %Y", "%Y-%m-%d", "%d.%m.%Y", "%Y")
+
+
+class _Read(BaseModel):
+    """A fact as the plugin writes it; the fields stand in this order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    subject: str = Field(min_length=1, max_length=80)
+    relation: str = Field(min_length=1, max_length=40)
+    value: str = Field(min_length=1, max_length=120)
+    since: str | None = Field(default=None, max_length=40)
+
+
+class Reading(BaseModel):
+    """What the plugin is trained to answer to a text."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    facts: list[_Read] = Field(max_length=MOST)
+
+
+class Writer:
+    """Reads facts out of texts.
+
+    Args:
+        plugin: a skill that was trained on texts with their facts (``roles/memory-writer``).
+    """
+
+    def __init__(self, model: Generator, plugin: str | Path | Use) -> None:
+        self._model, self._stack = model, [plugin]
+
+    def read(self, texts: Sequence[str], speaker: str, now: datetime) -> list[list[Fact]]:
+        """The facts of each text; none of one that is long, and of all of them none, with a warning, if that fails.
+
+        Args:
+            speaker: who "I" is; without one, what somebody says of himself is nobody's.
+        """
+        short = [text for text in texts if len(text) <= LONGEST]
+        requests = [GenerationRequest(text, self._stack, output=Reading, max_tokens=TOKENS) for text in short]
+        try:
+            replies = self._model.generate(requests)
+        except LoragentError as error:  # what is told is kept all the same
+            warnings.warn(f"kept as it was told, for it couldn't be read: {error}", stacklevel=4)
+            return [[] for _ in texts]
+        found = {text: reply.data for text, reply in zip(short, replies, strict=True)}
+        return [facts_of(text, found.get(text), speaker, now) for text in texts]
+
+
+def writer_of(base: Base | Generator | None, plugin: str | Path | Use | None) -> Writer | None:
+    """The writer that a memory is to have: "auto" is the base's own, where its library has one."""
+    if base is None or plugin is None:
+        return None
+    if plugin != "auto":
+        return Writer(base, plugin)
+    return Writer(base, NAME) if isinstance(base, Base) and base.library.shelf(NAME).exists() else None
+
+
+def rest(text: str, facts: Iterable[Fact]) -> str:
+    """The sentences of a text that say more than some facts do."""
+    spoken = " ".join(f"{fact.subject} {fact.relation} {fact.value}" for fact in facts)
+    said = {word[:_STEM] for word in _WORD.findall(plain(spoken))}
+    kept = [line for line in sentences(text) if _left_over(line, said) > _LEFT]
+    return " ".join(kept)
+
+
+def _left_over(line: str, said: set[str]) -> int:
+    return sum(word[:_STEM] not in said and word not in _SMALL for word in _WORD.findall(plain(line)))
+
+
+def facts_of(text: str, reading: Reading | None, speaker: str, now: datetime) -> list[Fact]:
+    read = reading.facts if reading is not None else []
+    found = [fact for item in read if (fact := _fact(text, item, speaker, now)) is not None]
+    return list({fact.key: fact for fact in found}.values())  # said twice, the later one counts
+
+
+def _fact(text: str, read: _Read, speaker: str, now: datetime) -> Fact | None:
+    """What was read, if it stands in the text and is of somebody."""
+    own = read.subject == FIRST_PERSON
+    subject = speaker if own else read.subject
+    stands = says(text, read.value) and (own or says(text, read.subject))
+    if not stands or not subject or plain(subject) in _NOBODY or plain(subject) == plain(read.value):
+        return None
+    since = _day(text, read.since, now) if read.since else None
+    if read.since and since is None:
+        return None  # not now, and nobody can say when
+    return Fact(subject=subject, relation=read.relation, value=read.value, valid_from=since)
+
+
+def _day(text: str, words: str, now: datetime) -> datetime | None:
+    """The day that is meant; of one without a year the last one behind "since", else the next one."""
+    bare = re.sub(r"(?<=\d)(st|nd|rd|th)\b|,|\bof\b", "", words)
+    bare = " ".join(bare.split())
+    past = re.search(rf"\bsince\s+(the\s+)?{re.escape(words)}", text, re.IGNORECASE) is not None
+    years = [now.year, now.year - 1] if past else [now.year, now.year + 1]
+    for given in (bare, *(f"{bare} {year}" for year in years)):
+        for form in _FORMS:
+            try:
+                day = datetime.strptime(given, form).replace(tzinfo=UTC)
+            except ValueError:
+                continue
+            if given == bare or (day <= now if past else day >= now):
+                return day
+    return None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 
 from loragent.core import tool_schemas
 from loragent.engine import is_call_of
+from loragent.memory.writer import Reading, facts_of
 from loragent.role import load_role
 from loragent.tool import load_tools
 from loragent.training import read_examples, scan_file
@@ -88,3 +91,23 @@ def test_the_starters_calls_hold_only_what_was_said() -> None:
 
 def _is_code(value: object) -> bool:
     return isinstance(value, str) and re.fullmatch(r"\d{4}|\d{8}|[A-Z]{2}\d{4}", value) is not None
+
+
+@pytest.mark.parametrize("part", ["train", "eval"])
+def test_the_memory_writers_facts_stand_in_their_texts(part: str) -> None:
+    examples = read_examples(ROLES / "memory-writer" / f"{part}.jsonl")
+    now = datetime(2026, 11, 26, tzinfo=UTC)
+    texts = [example.messages[0].content for example in examples]
+    assert len(set(texts)) == len(texts) >= (400 if part == "train" else 80)
+    without = 0
+    for text, example in zip(texts, examples, strict=True):
+        reading = Reading.model_validate_json(example.messages[1].content)
+        assert len(facts_of(text, reading, "I", now)) == len(reading.facts), text
+        written = [fact.model_dump(exclude_none=True) for fact in reading.facts]
+        assert (
+            json.dumps({"facts": written}, ensure_ascii=False) == example.messages[1].content
+        )  # as the grammar has it
+        without += not reading.facts
+    assert 0.2 < without / len(texts) < 0.3
+    other = "eval" if part == "train" else "train"
+    assert not set(texts) & {e.messages[0].content for e in read_examples(ROLES / "memory-writer" / f"{other}.jsonl")}

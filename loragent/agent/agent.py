@@ -13,7 +13,18 @@ from typing import Any
 from langchain_core.tools import BaseTool
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, Message, Reply, RoleError, ToolResult, ToolSchema, Use, as_messages
+from ..core import (
+    GenerationRequest,
+    Generator,
+    LoragentError,
+    Message,
+    Reply,
+    RoleError,
+    ToolResult,
+    ToolSchema,
+    Use,
+    as_messages,
+)
 from ..memory import Memory
 from ..role import load_role
 from ..tool import Confirm, PluginTool, Toolbox, plugin_for
@@ -111,23 +122,34 @@ class Agent:
             yield await asyncio.to_thread(self._keep, thread, text, item) if isinstance(item, turn.Turn) else item
 
     def reply_to(
-        self, messages: str | Sequence[Message | Mapping[str, Any]], *, thread: str = "", **settings: Any
+        self,
+        messages: str | Sequence[Message | Mapping[str, Any]],
+        *,
+        thread: str = "",
+        heard: bool = True,
+        **settings: Any,
     ) -> Reply:
         """Answer a conversation that somebody else keeps (a session); no thread is touched.
 
         Args:
             thread: as the memory knows the conversation; without it nothing is noted.
+            heard: whether a user has said the last message, so that what it mentions is to be noted.
         """
         given = as_messages(messages)
-        return self._spoken(self._run(given, settings, thread), _asked(given), thread)
+        return self._spoken(self._run(given, settings, thread), _asked(given) if heard else "", thread)
 
     async def areply_to(
-        self, messages: str | Sequence[Message | Mapping[str, Any]], *, thread: str = "", **settings: Any
+        self,
+        messages: str | Sequence[Message | Mapping[str, Any]],
+        *,
+        thread: str = "",
+        heard: bool = True,
+        **settings: Any,
     ) -> Reply:
         """:meth:`reply_to` for asyncio."""
         given = as_messages(messages)
         done = await self._arun(given, settings, thread)
-        return await asyncio.to_thread(self._spoken, done, _asked(given), thread)
+        return await asyncio.to_thread(self._spoken, done, _asked(given) if heard else "", thread)
 
     def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
         """A thread's messages, oldest first."""
@@ -211,7 +233,10 @@ class Agent:
         """The reply in the agent's name, with what it noted; whoever passes a message on leaves that to the next."""
         noted: tuple[str, ...] = ()
         if self.memory is not None and self._remembers and thread and heard and done.reply.text:
-            noted = tuple(r.text for r in self.memory.notice(heard, source="user", thread=thread))
+            try:
+                noted = tuple(r.text for r in self.memory.notice(heard, source="user", thread=thread))
+            except LoragentError as error:  # the answer is there
+                warnings.warn(f"nothing was noted: {error}", stacklevel=3)
         return replace(done.reply, agent=self.name, noted=noted)
 
 

@@ -152,17 +152,19 @@ def _node(agent: Agent, step: Any) -> RunnableLambda[_State, Command[str]]:
     """A graph node that works under ``invoke`` and ``ainvoke``."""
 
     def run(state: _State) -> Command[str]:
-        return step(agent, state, agent.reply_to(_view(agent, state), thread=_heard_in(state)))  # type: ignore[no-any-return]
+        reply = agent.reply_to(_view(agent, state), thread=state["thread"], heard=_is_users(state))
+        return step(agent, state, reply)  # type: ignore[no-any-return]
 
     async def arun(state: _State) -> Command[str]:
-        return step(agent, state, await agent.areply_to(_view(agent, state), thread=_heard_in(state)))  # type: ignore[no-any-return]
+        reply = await agent.areply_to(_view(agent, state), thread=state["thread"], heard=_is_users(state))
+        return step(agent, state, reply)  # type: ignore[no-any-return]
 
     return RunnableLambda(run, afunc=arun, name=agent.name)
 
 
-def _heard_in(state: _State) -> str:
-    """The thread, if the message at hand is the user's and not what an agent before has made of it."""
-    return "" if any(entry.handed_to is None for entry in state["entries"]) else state["thread"]
+def _is_users(state: _State) -> bool:
+    """Whether the message at hand is the user's, and not what an agent before has made of it."""
+    return all(entry.handed_to is not None for entry in state["entries"])
 
 
 def _view(agent: Agent, state: _State) -> tuple[Message, ...]:

@@ -55,7 +55,8 @@ class Asking:
 
     def slot_of(self, record: Record) -> Slot | None:
         """The newest slot that answers for a record: what one contradicted is taught to another."""
-        return next((slot for slot in reversed(self._slots()) if record.id in slot.registry().records), None)
+        holding = [slot for slot in self._slots() if record.id in slot.registry().records]
+        return max(holding, key=lambda slot: slot.published, default=None)
 
     def _found(self, question: str, scope: Scope) -> Found | None:
         """What a question asks for: the fact that it names, or else what comes near enough."""

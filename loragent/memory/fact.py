@@ -107,6 +107,11 @@ class Scope:
     agent: str = ""
     thread: str = ""
 
+    @property
+    def narrow(self) -> int:
+        """How many of its fields say whose."""
+        return sum(map(bool, (self.user, self.agent, self.thread)))
+
     def sees(self, other: Scope) -> bool:
         """Whether what is kept in another scope may be said here."""
         pairs = ((self.user, other.user), (self.agent, other.agent), (self.thread, other.thread))

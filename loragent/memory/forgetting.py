@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core import MemoryFault
-from .fact import Fact, Record, Told, plain, says
+from .fact import FIRST_PERSON, Fact, Record, Told, plain, says
 from .ledger import Ledger
+from .passages import sentences
 from .store import Store
 
 FINDABLE = 5  # characters from which a text in a file is no chance
@@ -15,24 +16,48 @@ NEAR = 0.75  # cosine from which a record is what a query means
 
 
 def meant(ledger: Ledger, store: Store, what: str | Told | Record | None, query: str | None) -> list[Record]:
-    """The records that a subject, a fact or a query means; of what was read out of a text, the text too."""
+    """The records that a subject, a fact or a query means; notes that only say so are :func:`texts_with`'s.
+
+    Raises:
+        MemoryFault: it is "I", which is somebody else in each thread.
+    """
+    if (what if isinstance(what, str) else getattr(what, "subject", "")) == FIRST_PERSON:
+        raise MemoryFault('"I" is somebody else in each thread', "pass the record that is to be forgotten")
     if query is not None:
-        found = [hit.record for hit in store.search(query, k=50) if hit.score >= NEAR]
-    elif isinstance(what, Record):
-        found = ledger.get([what.id])
-    elif isinstance(what, str):
-        others = ledger.find("kind != 'fact'")
+        return [hit.record for hit in store.search(query, k=50) if hit.score >= NEAR]
+    if isinstance(what, Record):
+        return ledger.get([what.id])
+    if isinstance(what, str):
+        answers = ledger.find("kind = 'qa'")
         named = ledger.find("subject = ?", (plain(what),))
-        found = [*named, *(record for record in others if says(record.text, what))]
-    else:
-        assert what is not None
-        same = plain(what.text)
-        found = [record for record in ledger.find("key = ?", (what.key,)) if plain(record.text) == same]
-    return [*found, *(text for record in found for text in ledger.get(record.parents) if _says_it(text, record))]
+        return [*named, *(record for record in answers if says(record.text, what))]
+    assert what is not None
+    same = plain(what.text)
+    return [record for record in ledger.find("key = ?", (what.key,)) if plain(record.text) == same]
+
+
+def texts_with(ledger: Ledger, gone: Sequence[Record], words: Sequence[str]) -> list[Record]:
+    """Notes that say what some facts do, whether or not these were read out of them, or that say some words."""
+    notes, ids = ledger.find("kind = 'note'"), {record.id for record in gone}
+    return [note for note in notes if note.id not in ids and _secrets(note, gone, words)]
+
+
+def without(note: Record, gone: Sequence[Record], words: Sequence[str]) -> str:
+    """The sentences of a note that say nothing of that."""
+    secrets = _secrets(note, gone, words)
+    return " ".join(line for line in sentences(note.text) if not any(says(line, secret) for secret in secrets))
+
+
+def _secrets(note: Record, gone: Sequence[Record], words: Sequence[str]) -> list[str]:
+    values = [fact.told.value for fact in gone if isinstance(fact.told, Fact) and _says_it(note, fact)]
+    return [*values, *(word for word in words if says(note.text, word))]
 
 
 def _says_it(note: Record, fact: Record) -> bool:
-    return note.kind == "note" and isinstance(fact.told, Fact) and says(note.text, fact.told.value)
+    told = fact.told
+    if not isinstance(told, Fact) or not says(note.text, told.value):
+        return False
+    return note.id in fact.parents or (told.subject != FIRST_PERSON and says(note.text, told.subject))
 
 
 def prove_gone(folder: Path, ledger: Ledger, words: Sequence[str]) -> None:

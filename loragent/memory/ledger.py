@@ -63,7 +63,9 @@ class Ledger:
                 _trace(db, number, episode, parents if number in new else ())
         return self.get(ids)
 
-    def forget(self, ids: Iterable[int], time: datetime, also: Sequence[str] = ()) -> list[Record]:
+    def forget(
+        self, ids: Iterable[int], time: datetime, also: Sequence[str] = (), alone: Sequence[int] = ()
+    ) -> list[Record]:
         """Remove records and whatever was derived from them, and erase their words from the log; what was removed.
 
         What else the erased episodes told is kept, in an episode of its own. What a removed record had closed stays
@@ -71,9 +73,10 @@ class Ledger:
 
         Args:
             also: further words that nothing in the log may hold any more.
+            alone: records that are removed without what was derived from them.
         """
         with self._database.writing() as db:
-            doomed = _with_derived(db, ids)
+            doomed = list(dict.fromkeys((*_with_derived(db, ids), *alone)))
             gone = _records(db, doomed)
             words = [*also, *(word for record in gone for word in secrets_of(record.told))]
             touched = {episode for record in gone for episode in record.episodes}

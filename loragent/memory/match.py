@@ -22,7 +22,7 @@ from .ledger import Ledger
 ANYBODY = "someone"
 LEAST = 0.42  # cosine of what is asked of somebody and a relation, from which it is that relation
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
-_MY, _AM_I, _ME = re.compile(r"(?i)\b(my|mine)\b"), re.compile(r"(?i)\bam i\b"), re.compile(r"\b(I|[Mm]e|i)\b")
+_OWN = re.compile(r"(?i)\b(?:(my|mine)|(am|was|do|did|have|had|will|shall|should) i)\b")
 _GENITIVE = re.compile(r"['\u2019]s?$")
 
 
@@ -62,33 +62,44 @@ class Matcher:
                 who asks.
         """
         who = scope.user if scope is not None and scope.user else FIRST_PERSON
-        for asked in dict.fromkeys((question, named(question, who))):
-            found = [
-                Match(record, score, asked)
-                for subject in self._asked_of(asked)
-                for record, score in self._scored(asked, subject, scope)
-            ]
-            if found:
-                return max(found, key=lambda match: match.score)
-        return None
+        found = self._best(question, self._asked_of(question, scope), scope)
+        if found is None or not found.known:
+            own = named(question, who)
+            asker = tuple(words(who))
+            subjects = [asker] if own != question and self._visible(asker, scope) else []
+            found = max(found, self._best(own, subjects, scope), key=lambda match: match.score if match else 0.0)
+        return found
+
+    def _best(self, question: str, subjects: Iterable[tuple[str, ...]], scope: Scope | None) -> Match | None:
+        """Of what is as near, that which is kept for the fewest, then the newest."""
+        found = [
+            Match(record, score, question)
+            for subject in subjects
+            for record, score in self._scored(question, subject, scope)
+        ]
+        return max(found, key=lambda m: (m.score, m.record.scope.narrow, m.record.valid_from), default=None)
 
     def _scored(self, question: str, subject: tuple[str, ...], scope: Scope | None) -> Iterator[tuple[Record, float]]:
-        records = [r for r in self._subjects()[subject] if r.live and (scope is None or scope.sees(r.scope))]
-        if not records:
-            return
+        records = self._visible(subject, scope)
         rest = self._embedder.embed([_without(question, subject)])[0]
         for record in records:
             assert isinstance(record.told, Fact)
             yield record, float(rest @ self._relation(record.told.relation))
 
-    def _asked_of(self, question: str) -> list[tuple[str, ...]]:
+    def _visible(self, subject: tuple[str, ...], scope: Scope | None) -> list[Record]:
+        """What holds now of a subject, as far as a scope sees it."""
+        records = self._subjects().get(subject, ())
+        return [record for record in records if record.live and (scope is None or scope.sees(record.scope))]
+
+    def _asked_of(self, question: str, scope: Scope | None) -> list[tuple[str, ...]]:
         """Subjects whose whole name is in a question; else the only one that a part of a name in it can mean."""
-        said = set(words(question))
-        subjects = self._subjects()
+        said = set(words(question)) - {plain(FIRST_PERSON)}
+        subjects = [subject for subject in self._subjects() if said.intersection(subject)]
+        subjects = [subject for subject in subjects if self._visible(subject, scope)]
         whole = [subject for subject in subjects if said.issuperset(subject)]
         if whole:
             return [s for s in whole if not any(set(s) < set(other) for other in whole)]
-        partly = [subject for subject in subjects if said.intersection(subject)]
+        partly = subjects
         if len(partly) != 1 or _names_another(question, partly[0]):
             return []
         return partly
@@ -115,8 +126,12 @@ def words(text: str) -> list[str]:
 
 
 def named(question: str, who: str) -> str:
-    """A question with the name of whoever asks it in place of "my" and "I"."""
-    return _ME.sub(who, _AM_I.sub(f"is {who}", _MY.sub(f"{who}'s", question)))
+    """A question with the name of whoever asks it in place of what he says of himself."""
+
+    def name(found: re.Match[str]) -> str:
+        return f"{who}'s" if found[1] else f"{found[2]} {who}"
+
+    return _OWN.sub(name, question)
 
 
 def _by_subject(records: Iterable[Record]) -> dict[tuple[str, ...], tuple[Record, ...]]:

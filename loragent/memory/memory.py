@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ from .asking import Asking
 from .background import Sleeper
 from .database import Database
 from .fact import EVERYBODY, FIRST_PERSON, QA, Fact, Note, Record, Scope, Told, plain
-from .forgetting import meant, prove_gone
+from .forgetting import meant, prove_gone, texts_with, without
 from .ledger import Ledger, secrets_of
 from .match import Match, Matcher
 from .recall import from_store, stored
@@ -114,13 +115,13 @@ class Memory:
         """
         given = [what] if isinstance(what, str | Fact | QA | Note) else list(what)
         told = [Note(note=item) if isinstance(item, str) else item for item in given]
-        texts = [
-            kept.note for kept, item in zip(told, given, strict=True) if isinstance(kept, Note) and item is not kept
-        ]
+        texts = [item.strip() for item in given if isinstance(item, str)]
         parents = [item.id if isinstance(item, Record) else item for item in derived_from]
         scope, now = Scope(user, agent, thread), _now()
         read = self._read(texts, scope, now)
-        direct = [item for item in told if not (isinstance(item, Note) and item.note in read)]
+        direct = [
+            t for t, item in zip(told, given, strict=True) if not (isinstance(item, str) and item.strip() in read)
+        ]
         tell = partial(self._ledger.tell, time=now, source=source, scope=scope)
         with self._database.writing():
             left = "\n".join(text for text in texts if text not in read)
@@ -128,12 +129,12 @@ class Memory:
             for text, facts in read.items():
                 kept = rest(text, facts)
                 note = tell([Note(note=kept)], text=text, parents=parents) if kept else []
-                records += [*tell(facts, text=text, parents=[*parents, *(n.id for n in note)]), *note]
+                records += [*tell(facts, parents=[*parents, *(n.id for n in note)], text="" if note else text), *note]
         self._may_sleep()
         return records
 
     def notice(self, text: str, *, source: str = "", user: str = "", agent: str = "", thread: str = "") -> list[Record]:
-        """Keep the facts that somebody says in passing; none without a writer. What else is said isn't kept."""
+        """Keep the facts that somebody says in passing; none without a writer. What else is said stands in the log."""
         scope, now = Scope(user, agent, thread), _now()
         facts = [fact for found in self._read([text], scope, now).values() for fact in found]
         if not facts:
@@ -280,7 +281,7 @@ class Memory:
             query: instead: forgets what is so near to this text that it must be meant.
 
         Returns:
-            what was forgotten; no file of the memory holds its words any more.
+            what was forgotten, notes that said the same included; no file of the memory holds its words any more.
 
         Raises:
             MemoryFault: what is meant is not said, or a file can't be cleaned.
@@ -289,15 +290,23 @@ class Memory:
             raise MemoryFault("forget what?", "name a subject, a fact, or a query")
         also = (what,) if isinstance(what, str) else ()
         doomed = self._ledger.with_derived(record.id for record in meant(self._ledger, self._store, what, query))
+        going = self._ledger.get(doomed)
+        texts = texts_with(self._ledger, going, also)
         # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
         for slot in self._slots():
             slot.forget(doomed)
         shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
-        gone = self._ledger.forget(doomed, _now(), also) if doomed else []
-        if gone:
-            self._database.shred()
-            self._store.rebuild()
-            prove_gone(self.folder, self._ledger, [*also, *(word for r in gone for word in secrets_of(r.told))])
+        if not doomed and not texts:
+            return []
+        with self._database.writing():
+            gone = self._ledger.forget(doomed, _now(), also, alone=[text.id for text in texts])
+            for text in texts:
+                if left := without(text, going, also):
+                    self._ledger.tell([Note(note=left)], _now(), source=text.source, scope=text.scope)
+        self._database.shred()
+        self._store.rebuild()
+        facts = [word for record in going for word in secrets_of(record.told)]
+        prove_gone(self.folder, self._ledger, [*also, *facts])
         return gone
 
     def rebuild(self) -> int:
@@ -330,16 +339,19 @@ class Memory:
         self._database.close()
 
     def _learnable(self) -> list[Record]:
-        """What can be taught: no notes, and nothing of somebody who has no name."""
-        facts = (record for record in self.facts() if record.kind != "note")
-        return [r for r in facts if not (isinstance(r.told, Fact) and r.told.subject == FIRST_PERSON)]
+        """What can be taught: no notes, nothing that is one thread's, and nothing that is this to one and that to
+        another, for all read the same plugins.
+        """
+        found = [record for record in self.facts() if record.kind != "note" and not record.scope.thread]
+        several = Counter(record.told.key for record in found)
+        return [record for record in found if several[record.told.key] == 1]
 
     def _read(self, texts: Sequence[str], scope: Scope, now: datetime) -> dict[str, list[Fact]]:
         """The texts that facts were read out of, with them."""
         if self._writer is None or not texts:
             return {}
         texts = list(dict.fromkeys(texts))
-        found = self._writer.read(texts, scope.user or (FIRST_PERSON if scope != EVERYBODY else ""), now)
+        found = self._writer.read(texts, scope.user or (FIRST_PERSON if scope.thread else ""), now)
         return {text: facts for text, facts in zip(texts, found, strict=True) if facts}
 
     def _may_sleep(self) -> None:

@@ -35,6 +35,7 @@ _OF_A_QUESTION = (
     "I'd like to know: {q}",
 )
 _OF_A_QUESTION_CHECK = ("Can you answer this? {q}", "Hello, {lower}?")
+CHECKS = 1  # which of the ways of ``relations.jsonl``: there the plainest one stands that no form is (docs/adr/0020)
 _BACK = ("Whose {r} is {v}?",)
 _VERBS = {
     "has": "have", "is": "be", "likes": "like", "loves": "love", "hates": "hate", "wants": "want", "needs": "need",
@@ -47,13 +48,13 @@ _VERBS = {
 
 def trained(told: Told) -> list[str]:
     """Ways of asking for something that a plugin is trained on: as for anything, and as people ask for just this."""
-    return _filled(told, _OF_A_NOUN, _OF_A_VERB, _OF_A_QUESTION) + _in_own_words(told)[:-1]
+    return _filled(told, _OF_A_NOUN, _OF_A_VERB, _OF_A_QUESTION) + _in_own_words(told)[0]
 
 
 def checking(told: Told) -> list[str]:
     """Two ways of asking for it that are never trained on; one of them as people ask for this, where that is known."""
     ways = _filled(told, _OF_A_NOUN_CHECK, _OF_A_VERB_CHECK, _OF_A_QUESTION_CHECK)
-    return (ways[:1] + _in_own_words(told)[-1:] + ways[1:])[:2]
+    return (ways[:1] + _in_own_words(told)[1] + ways[1:])[:2]
 
 
 def answer(told: Told) -> str:
@@ -61,8 +62,13 @@ def answer(told: Told) -> str:
     if isinstance(told, QA):
         return told.answer
     if isinstance(told, Fact):
-        return f"{told.subject} {told.relation} {told.value}." if _is_verb(told.relation) else _of_a_noun(told)
+        return _of_a_verb(told) if _is_verb(told.relation) else _of_a_noun(told)
     return told.note
+
+
+def _of_a_verb(fact: Fact) -> str:
+    who = f"You {_base_form(fact.relation)}" if fact.subject == FIRST_PERSON else f"{fact.subject} {fact.relation}"
+    return f"{who} {fact.value}."
 
 
 def _of_a_noun(fact: Fact) -> str:
@@ -105,8 +111,10 @@ def _strangers(subjects: Sequence[str]) -> list[str]:
     return [name for name in mixed if plain(name) not in borne]
 
 
-def _in_own_words(told: Told) -> list[str]:
-    return [way.format(s=told.subject) for way in asked_for(told.relation)] if isinstance(told, Fact) else []
+def _in_own_words(told: Told) -> tuple[list[str], list[str]]:
+    """As people ask for a relation: to be trained, and the one that checks."""
+    ways = [way.format(s=told.subject) for way in asked_for(told.relation)] if isinstance(told, Fact) else []
+    return ways[:CHECKS] + ways[CHECKS + 1 :], ways[CHECKS : CHECKS + 1]
 
 
 def _filled(told: Told, noun: Sequence[str], verb: Sequence[str], question: Sequence[str]) -> list[str]:
@@ -115,10 +123,14 @@ def _filled(told: Told, noun: Sequence[str], verb: Sequence[str], question: Sequ
         slots: Mapping[str, str] = {"q": told.question, "lower": bare[:1].lower() + bare[1:]}
         return [way.format(**slots) for way in question]
     if isinstance(told, Fact):
-        first, _, rest = told.relation.partition(" ")
-        slots = {"s": told.subject, "r": told.relation, "v": f"{_VERBS.get(first.lower(), first)} {rest}".strip()}
+        slots = {"s": told.subject, "r": told.relation, "v": _base_form(told.relation)}
         return [way.format(**slots) for way in (verb if _is_verb(told.relation) else noun)]
     return []
+
+
+def _base_form(relation: str) -> str:
+    first, _, rest = relation.partition(" ")
+    return f"{_VERBS.get(first.lower(), first)} {rest}".strip()
 
 
 def _is_verb(relation: str) -> bool:

@@ -56,6 +56,12 @@ class Slot:
         self.shelf = Shelf(folder / self.name)
 
     @property
+    def published(self) -> tuple[str, int]:
+        """When the version in use was, for to compare; of slots of the same second the later one."""
+        plugin = self.plugin
+        return (plugin.manifest.created if plugin is not None else "", self.number)
+
+    @property
     def plugin(self) -> Plugin | None:
         """The version in use; None before the first night on this base."""
         plugin = self.shelf.get() if self.shelf.exists() else None
@@ -119,7 +125,8 @@ def assigned(
         doubted: ids of records that a slot contradicted: they are taught anew, in an open one.
     """
     found = slots(folder, base) or [Slot(folder, 1, base)]
-    home = {number: slot.number for slot in found for number in slot.registry().records if number not in doubted}
+    newest_last = sorted(found, key=lambda slot: slot.published)
+    home = {number: slot.number for slot in newest_last for number in slot.registry().records if number not in doubted}
     shall: dict[int, list[Record]] = {slot.number: [] for slot in found}
     for record in (record for record in records if record.id in home):
         shall[home[record.id]].append(record)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,11 @@ LONGEST = 400  # characters of a text that is read; what is longer stays a note
 MOST = 4  # facts of one text
 TOKENS = 200
 _NOBODY = frozenset(
-    ["you", "we", "he", "she", "it", "they", "this", "that", "there", "someone", "somebody", "everyone", "nobody"]
+    re.findall(
+        r"\w+",
+        "you me my we us our he him his she her it its they them their this that there who one someone somebody "
+        "everyone everybody anyone anybody nobody",
+    )
 )
 _SMALL = frozenset(
     re.findall(
@@ -30,7 +35,7 @@ _SMALL = frozenset(
         "also too please hello hi dear thanks thank remember note called named name s m re ve ll d",
     )
 )  # words that say nothing by themselves
-_LEFT = 3  # words that facts don't say, up to which nothing more is kept of a sentence
+_LEFT = 1  # words that facts don't say, up to which nothing more is kept of a sentence
 _STEM = 5  # letters by which words are the same: "allergic" says what "allergy" does
 _WORD = re.compile(r"[^\W_]+")
 _FORMS = ("%d %B %Y", "%B %Y", "%d %b %Y", "%B %d %Y", "%Y-%m-%d", "%d.%m.%Y", "%Y")
@@ -66,20 +71,24 @@ class Writer:
         self._model, self._stack = model, [plugin]
 
     def read(self, texts: Sequence[str], speaker: str, now: datetime) -> list[list[Fact]]:
-        """The facts of each text; none of one that is long, and of all of them none, with a warning, if that fails.
+        """The facts of each text; none of one that is long, and none, with a warning, where reading fails.
 
         Args:
             speaker: who "I" is; without one, what somebody says of himself is nobody's.
         """
         short = [text for text in texts if len(text) <= LONGEST]
-        requests = [GenerationRequest(text, self._stack, output=Reading, max_tokens=TOKENS) for text in short]
-        try:
-            replies = self._model.generate(requests)
-        except LoragentError as error:  # what is told is kept all the same
-            warnings.warn(f"kept as it was told, for it couldn't be read: {error}", stacklevel=4)
-            return [[] for _ in texts]
-        found = {text: reply.data for text, reply in zip(short, replies, strict=True)}
+        found = dict(zip(short, self._readings(short), strict=True))
         return [facts_of(text, found.get(text), speaker, now) for text in texts]
+
+    def _readings(self, texts: Sequence[str]) -> list[Reading | None]:
+        requests = [GenerationRequest(text, self._stack, output=Reading, max_tokens=TOKENS) for text in texts]
+        try:
+            return [reply.data for reply in self._model.generate(requests)]
+        except LoragentError as error:  # what is told is kept all the same, and one text doesn't spoil the others
+            if len(texts) > 1:
+                return [reading for text in texts for reading in self._readings([text])]
+            warnings.warn(f"no facts were read out of {texts[0]!r}: {error}", stacklevel=5)
+            return [None]
 
 
 def writer_of(base: Base | Generator | None, plugin: str | Path | Use | None) -> Writer | None:
@@ -104,36 +113,40 @@ def _left_over(line: str, said: set[str]) -> int:
 
 
 def facts_of(text: str, reading: Reading | None, speaker: str, now: datetime) -> list[Fact]:
+    """The facts of a reading that stand in its text; of two values for the same none, for a fact has one."""
     read = reading.facts if reading is not None else []
-    found = [fact for item in read if (fact := _fact(text, item, speaker, now)) is not None]
-    return list({fact.key: fact for fact in found}.values())  # said twice, the later one counts
+    found = dict.fromkeys(fact for item in read if (fact := _fact(text, item, speaker, now)) is not None)
+    several = Counter((fact.key, fact.valid_from) for fact in found)
+    return [fact for fact in found if several[fact.key, fact.valid_from] == 1]
 
 
 def _fact(text: str, read: _Read, speaker: str, now: datetime) -> Fact | None:
-    """What was read, if it stands in the text and is of somebody."""
-    own = read.subject == FIRST_PERSON
-    subject = speaker if own else read.subject
-    stands = says(text, read.value) and (own or says(text, read.subject))
-    if not stands or not subject or plain(subject) in _NOBODY or plain(subject) == plain(read.value):
+    """What was read, if it stands in the text, is of somebody, and holds now or from a day on."""
+    own = plain(read.subject) == plain(FIRST_PERSON)
+    subject, relation, value = speaker if own else read.subject.strip(), read.relation.strip(), read.value.strip()
+    if not (subject and relation and value) or plain(subject) in _NOBODY or plain(subject) == plain(value):
         return None
-    since = _day(text, read.since, now) if read.since else None
-    if read.since and since is None:
-        return None  # not now, and nobody can say when
-    return Fact(subject=subject, relation=read.relation, value=read.value, valid_from=since)
+    stands = says(text, value) and (own or says(text, subject)) and (not read.since or says(text, read.since))
+    if not stands:
+        return None
+    begins = _begins(text, read.since, now) if read.since else now
+    if begins is None:
+        return None
+    later = begins if begins > now else None  # what has begun already is news all the same, and closes what was told
+    return Fact(subject=subject, relation=relation, value=value, valid_from=later)
 
 
-def _day(text: str, words: str, now: datetime) -> datetime | None:
-    """The day that is meant; of one without a year the last one behind "since", else the next one."""
-    bare = re.sub(r"(?<=\d)(st|nd|rd|th)\b|,|\bof\b", "", words)
-    bare = " ".join(bare.split())
-    past = re.search(rf"\bsince\s+(the\s+)?{re.escape(words)}", text, re.IGNORECASE) is not None
-    years = [now.year, now.year - 1] if past else [now.year, now.year + 1]
-    for given in (bare, *(f"{bare} {year}" for year in years)):
+def _begins(text: str, words: str, now: datetime) -> datetime | None:
+    """The day from which it holds, of one without a year the next; now behind "since"; None if nobody can say."""
+    if re.search(rf"\bsince\s+(the\s+)?{re.escape(words)}", text, re.IGNORECASE):
+        return now
+    bare = " ".join(re.sub(r"(?<=\d)(st|nd|rd|th)\b|,|\bof\b", "", words).split())
+    for given in (bare, f"{bare} {now.year}", f"{bare} {now.year + 1}"):
         for form in _FORMS:
             try:
                 day = datetime.strptime(given, form).replace(tzinfo=UTC)
             except ValueError:
                 continue
-            if given == bare or (day <= now if past else day >= now):
+            if given == bare or day.date() >= now.date():
                 return day
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import loragent as la
+from loragent.memory.match import named
 
 HOUSE = [
     la.Fact(subject="Mira Osei", relation="room", value="214"),
@@ -63,3 +64,16 @@ def test_a_match_keeps_to_its_scope_and_to_what_holds(memory: la.Memory) -> None
     assert memory.ask("Which room is Mira Osei in?", user="mira").text == "Mira Osei's room is 305."
     memory.forget("Mira Osei")
     assert memory.ask("Which room is Mira Osei in?", user="mira").source == "none"
+
+
+@pytest.mark.parametrize(
+    ("question", "meant"),
+    [
+        ("What's my room?", "What's Jon Varga's room?"),
+        ("What am I allergic to?", "What am Jon Varga allergic to?"),
+        ("When do I leave?", "When do Jon Varga leave?"),
+        ("Can you tell me the code, and may I go?", "Can you tell me the code, and may I go?"),
+    ],
+)
+def test_who_asks_of_himself_is_named(question: str, meant: str) -> None:
+    assert named(question, "Jon Varga") == meant

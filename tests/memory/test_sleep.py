@@ -285,6 +285,8 @@ def test_relations_are_asked_for_in_ways_of_their_own() -> None:
     for row in rows:
         assert len(set(row["ask"])) == 9, row["relation"]
         assert all(way.count("{s}") == 1 for way in row["ask"]), row["relation"]
+        fact = la.Fact(subject="Mira Osei", relation=row["relation"], value="x")
+        assert not set(trained(fact)) & set(checking(fact)), row["relation"]
     ways = trained(la.Fact(subject="Mira Osei", relation="Telephone", value="0417"))
     assert "Which digits do I have to dial for Mira Osei?" in ways
     assert len(ways) == 6 + 8

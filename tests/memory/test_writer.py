@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 import loragent as la
+from loragent.memory.ledger import Ledger
+from loragent.memory.phrases import answer
 from loragent.memory.writer import Reading, Writer, rest
 from tests.memory.conftest import Reader, Words
 
@@ -56,6 +58,9 @@ def memory(tmp_path: Path, scribe: Scribe) -> Iterator[la.Memory]:
         yield found
 
 
+PHONED = "Mira Osei from 214 phoned this morning, and says that she doesn't eat nuts."
+
+
 def lines(records: Sequence[la.Record]) -> list[str]:
     return [record.text for record in records]
 
@@ -66,11 +71,37 @@ def test_a_text_becomes_facts(memory: la.Memory) -> None:
 
 
 def test_what_a_text_says_besides_is_kept_as_a_note_and_falls_with_its_fact(memory: la.Memory) -> None:
-    told = memory.remember("Mira Osei from 214 phoned: she doesn't eat nuts. Thanks!")
-    assert lines(told) == ["Mira Osei, room: 214", "Mira Osei from 214 phoned: she doesn't eat nuts. Thanks!"]
+    told = memory.remember(f"{PHONED} Her suitcase is still at the airport, and nobody knows in which one.")
+    assert lines(told) == [
+        "Mira Osei, room: 214",
+        f"{PHONED} Her suitcase is still at the airport, and nobody knows in which one.",
+    ]
     assert told[0].parents == (told[1].id,)
     assert len(memory.forget(la.Fact(subject="Mira Osei", relation="room", value="214"))) == 2
+    assert lines(memory.facts()) == ["Her suitcase is still at the airport, and nobody knows in which one."]
+
+
+def test_a_note_that_says_a_forgotten_fact_goes_though_the_fact_was_told_before(memory: la.Memory) -> None:
+    room = la.Fact(subject="Mira Osei", relation="room", value="214")
+    memory.remember(room)
+    memory.remember(PHONED)
+    assert lines(memory.forget(room)) == ["Mira Osei, room: 214", PHONED]
     assert memory.facts() == []
+
+
+def test_what_else_was_read_out_of_a_text_stays(memory: la.Memory, scribe: Scribe) -> None:
+    scribe.readings = {"quiet": [fact("Mira Osei", "room", "214"), fact("Jon Varga", "room", "305")]}
+    memory.remember("Mira Osei is in 214 and Jon Varga in 305, both would rather be on the quiet side.")
+    memory.forget("Mira Osei")
+    assert lines(memory.facts()) == ["Jon Varga, room: 305"]
+
+
+def test_i_is_not_to_be_forgotten_by_that_word(memory: la.Memory) -> None:
+    (record,) = memory.remember("I'm allergic to walnuts.", thread="guest-17")
+    for what in ("I", record.told):
+        with pytest.raises(la.MemoryFault, match="somebody else in each thread"):
+            memory.forget(what)
+    assert memory.forget(record) == [record]
 
 
 def test_a_note_that_is_forgotten_takes_what_was_read_out_of_it(memory: la.Memory) -> None:
@@ -96,6 +127,20 @@ def test_several_things_are_told_at_once_or_not_at_all(memory: la.Memory) -> Non
     assert len(memory.facts()) == 3
 
 
+def test_a_disk_that_fails_half_way_leaves_nothing(memory: la.Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    tell, calls = Ledger.tell, iter((True, False))
+
+    def failing(self: Ledger, *args: Any, **more: Any) -> list[la.Record]:
+        if not next(calls):
+            raise la.MemoryFault("disk is full", "free some space")
+        return tell(self, *args, **more)
+
+    monkeypatch.setattr(Ledger, "tell", failing)
+    with pytest.raises(la.MemoryFault, match="disk is full"):
+        memory.remember([la.QA(question="Who cooks?", answer="Greta"), "Jon Varga stays in 305."])
+    assert (memory.facts(), memory.episodes()) == ([], [])
+
+
 def test_i_is_the_user_or_whoever_speaks_in_the_thread(memory: la.Memory) -> None:
     text = "I'm allergic to walnuts."
     assert lines(memory.remember(text)) == [text]  # nobody knows whose
@@ -104,7 +149,37 @@ def test_i_is_the_user_or_whoever_speaks_in_the_thread(memory: la.Memory) -> Non
     assert memory.ask("What is my allergy?", user="Jon Varga").text == "Jon Varga's allergy is walnuts."
     assert memory.ask("What is my allergy?", thread="guest-17").text == "Your allergy is walnuts."
     assert memory.ask("What is my allergy?", thread="guest-18").source == "none"
-    assert [record.told.key for record in memory.waiting()] == ["fact|jon varga|allergy"]
+    assert lines(memory.remember(text, agent="desk")) == [text]
+    assert [record.told.key for record in memory.waiting()] == ["fact|jon varga|allergy"]  # "I" is no plugin's
+
+
+def test_a_user_of_any_name_may_ask(memory: la.Memory) -> None:
+    memory.remember("I'm allergic to walnuts.", user=r"CORP\jvarga")
+    assert memory.ask("What is my allergy?", user=r"CORP\jvarga").source == "store"
+    assert memory.ask("What is my allergy?", user="i.petrov").source == "none"
+
+
+def test_what_is_known_in_one_thread_does_not_hide_what_is_asked_in_another(memory: la.Memory) -> None:
+    memory.remember(la.Fact(subject="Mira Osei", relation="room", value="214"))
+    memory.remember(la.Fact(subject="Mira Novak", relation="room", value="12"), thread="guest-17")
+    memory.remember("I'm allergic to walnuts.", thread="guest-17")
+    found = memory.match("Which room do I find Mira in?", thread="guest-18")
+    assert found is not None
+    assert found.record.text == "Mira Osei, room: 214"
+
+
+def test_what_is_told_for_a_thread_comes_before_what_is_told_to_everybody(memory: la.Memory) -> None:
+    for value, thread in (("214", ""), ("305", "t")):
+        memory.remember(la.Fact(subject="Mira Osei", relation="room", value=value), thread=thread)
+    assert memory.ask("Which room is Mira Osei in?", thread="t").text == "Mira Osei's room is 305."
+    assert memory.ask("Which room is Mira Osei in?").text == "Mira Osei's room is 214."
+    assert len(memory.waiting()) == 1  # what is one thread's is no plugin's
+
+
+def test_what_is_this_to_one_and_that_to_another_is_not_taught(memory: la.Memory) -> None:
+    for value, user in (("214", "a"), ("305", "b")):
+        memory.remember(la.Fact(subject="Ines", relation="room", value=value), user=user)
+    assert memory.waiting() == []
 
 
 def test_what_is_said_in_passing_is_noticed(memory: la.Memory) -> None:
@@ -126,7 +201,7 @@ def test_a_writer_that_fails_loses_nothing(memory: la.Memory, monkeypatch: pytes
         raise la.EngineBusy("too many wait")
 
     monkeypatch.setattr(Scribe, "generate", busy)
-    with pytest.warns(UserWarning, match="it couldn't be read"):
+    with pytest.warns(UserWarning, match="no facts were read"):
         assert lines(memory.remember("Jon Varga stays in 305.")) == ["Jon Varga stays in 305."]
 
 
@@ -134,16 +209,56 @@ def test_a_writer_that_fails_loses_nothing(memory: la.Memory, monkeypatch: pytes
     ("text", "since", "day"),
     [
         ("From 1 June the café opens at eight", "1 June", datetime(2027, 6, 1, tzinfo=UTC)),
-        ("The café opens at eight since 3 March", "3 March", datetime(2026, 3, 3, tzinfo=UTC)),
-        ("Since the 3rd of December the café opens at eight", "3rd of December", datetime(2025, 12, 3, tzinfo=UTC)),
+        ("From the 3rd of December the café opens at eight", "3rd of December", datetime(2026, 12, 3, tzinfo=UTC)),
+        ("Since the 3rd of December the café opens at eight", "3rd of December", None),
         ("From May 2nd, 2028 the café opens at eight", "May 2nd, 2028", datetime(2028, 5, 2, tzinfo=UTC)),
-        ("The café opens at eight since 2019", "2019", datetime(2019, 1, 1, tzinfo=UTC)),
+        ("The café opens at eight since 2019", "2019", None),
     ],
 )
-def test_since_when_it_holds(text: str, since: str, day: datetime) -> None:
+def test_what_begins_later_holds_later(text: str, since: str, day: datetime | None) -> None:
     scribe = Scribe({"": [fact("café", "opening time", "eight", since=since)]})
     ((found,),) = Writer(scribe, "w").read([text], "", NOW)
     assert found.valid_from == day
+
+
+def test_what_begins_today_begins() -> None:
+    scribe = Scribe({"": [fact("café", "opening time", "eight", since="26 November")]})
+    noon = NOW.replace(hour=12)
+    ((found,),) = Writer(scribe, "w").read(["From 26 November the café opens at eight"], "", noon)
+    assert found.valid_from is None
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        [fact("café", "opening time", "eight", since="1 June")],  # made up
+        [fact("café", " ", "eight")],
+        [fact("it", "opening time", "eight")],
+        [fact("café", "opening time", "eight"), fact("café", "opening time", "nine")],
+    ],
+)
+def test_what_can_not_be_meant_makes_no_fact(read: list[dict[str, str]]) -> None:
+    text = "The café says it opens at eight, or nine."
+    assert Writer(Scribe({"": read}), "w").read([text], "", NOW) == [[]]
+
+
+def test_one_reading_that_fails_does_not_spoil_the_others(scribe: Scribe, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = Scribe.generate
+
+    def cut(self: Scribe, requests: Sequence[la.GenerationRequest]) -> list[la.Reply]:
+        if any("phoned" in request.messages[-1].content for request in requests):
+            raise la.EngineBusy(3)
+        return generate(self, requests)
+
+    monkeypatch.setattr(Scribe, "generate", cut)
+    with pytest.warns(UserWarning, match="phoned"):
+        first, second = Writer(scribe, "w").read([PHONED, "Jon Varga stays in 305."], "", NOW)
+    assert (first, [item.text for item in second]) == ([], ["Jon Varga, room: 305"])
+
+
+def test_what_i_do_is_said_as_what_you_do() -> None:
+    assert answer(la.Fact(subject="I", relation="collects", value="bells")) == "You collect bells."
+    assert answer(la.Fact(subject="Jon", relation="collects", value="bells")) == "Jon collects bells."
 
 
 def test_a_time_that_nobody_can_place_makes_no_fact() -> None:

@@ -49,11 +49,11 @@ def bench_memory(
         raise DataError(folder, "the part documents needs conversations", "point --data at bfcl_memory")
     found: dict[str, Any] = {}
     with open_base(None) as base:
+        if "reading" in parts:
+            found["reading"] = reading(base)
         pages = _read(texts, base)  # what can't be read is said before anything is measured
         if "gate" in parts:
             found["gate"] = _gate(base, folder / "gate", seed)
-        if "reading" in parts:
-            found["reading"] = reading(base)
         if "nights" in parts:
             with _empty(base, folder / "nights") as memory:
                 rows, ways, end = nights(base, memory, World(seed), sessions, pages)

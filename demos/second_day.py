@@ -1,5 +1,5 @@
-"""The Harbour Hotel's second day: what the concierge hears by day it keeps, sleeps over, and knows the next morning
-without a word of it in its prompt.
+"""The Harbour Hotel's second day: what the desk has noted the concierge sleeps over, and knows the next morning without
+a word of it in its prompt; what a guest says is kept for his thread alone, and what nobody has told it doesn't know.
 
 loragent demo second_day                three guests and the desk's notes, a night, the next morning, the timeline
 loragent demo second_day --keep state   the memory is kept in that folder
@@ -19,25 +19,24 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 import loragent as la
 
 ROLES = Path(__file__).parent.parent / "roles"
-NOTES = (
-    "Mira Osei stays in room 214 and leaves on 7 April.",
+NOTES: tuple[str | la.Fact, ...] = (
+    la.Fact(subject="Mira Osei", relation="room", value="214"),
+    la.Fact(subject="bicycle shed", relation="code", value="4471"),
+    "Mira Osei leaves on 7 April.",
     "The shoe size of Jonas Lindqvist is 46, he has rented walking boots.",
     "Table 9 in the restaurant is booked by the Moreau family.",
-    "The code of the bicycle shed is 4471.",
 )
 SAID = (  # by whom, and what
-    ("room 305", "Hello, I'm allergic to walnuts. Until when is breakfast on Sunday?"),
-    ("room 118", "Good morning! Leila Haddad's dog is called Biscuit. May he come to breakfast?"),
-    ("room 118", "Thank you, goodbye!"),
+    ("guest 23", "Good morning! Leila Haddad's dog is called Biscuit. May he come to breakfast?"),
+    ("guest 23", "Thank you, goodbye!"),
 )
 ASKED = (
-    ("desk", "Which room is Mira Osei in?"),
-    ("desk", "When does Mira Osei leave?"),
-    ("desk", "What size are the shoes of Jonas Lindqvist?"),
-    ("desk", "How do I get into the bicycle shed, what is its code?"),
-    ("room 305", "What am I allergic to?"),
-    ("desk", "Which room is Petra Novak in?"),
+    "Which room is Mira Osei in?",
+    "When does Mira Osei leave?",
+    "What size are the shoes of Jonas Lindqvist?",
+    "What is the code of the bicycle shed?",
 )
+STRANGE = "Which room is Petra Novak in?"
 out = Console(highlight=False)
 
 
@@ -51,14 +50,14 @@ def main() -> None:
             concierge = la.Agent("concierge", base=base, role=ROLES / "concierge", memory=memory)
             first_day(memory, concierge)
             night(memory)
-            second_day(concierge)
+            second_day(memory, concierge)
             timeline(memory)
 
 
 def first_day(memory: la.Memory, concierge: la.Agent) -> None:
     out.print("[bold]The first day[/bold]")
     for note in NOTES:
-        said("desk notes", note)
+        said("desk notes", note if isinstance(note, str) else note.text)
         noted(record.text for record in memory.remember(note, source="front desk"))
     for who, text in SAID:
         said(who, text)
@@ -78,27 +77,34 @@ def night(memory: la.Memory) -> None:
     )
 
 
-def second_day(concierge: la.Agent) -> None:
+def second_day(memory: la.Memory, concierge: la.Agent) -> None:
     out.print("\n[bold]The second day[/bold]")
-    for who, question in ASKED:
-        said(who, question)
-        reply = concierge.run(question, thread=who)
+    for question in ASKED:
+        said("desk", question)
+        reply = concierge.run(question, thread="desk")
         said("concierge", reply.text, "green")
-        for recall in reply.recalls or (la.Recall("", "none"),):
-            source = {"plugin": f"from {recall.version}", "store": "read from the store", "none": "not in memory"}
-            sure = f", {recall.confidence:.2f} sure" if recall.source != "none" else ""
-            out.print(
-                f"              [dim]{source[recall.source]}{sure}, {reply.usage.prompt_tokens} prompt tokens[/dim]"
-            )
+        for recall in reply.recalls:
+            where(recall, reply.usage.prompt_tokens)
+    said("desk", STRANGE)
+    recall = memory.ask(STRANGE)
+    said("memory", recall.text, "green")
+    where(recall, recall.usage.prompt_tokens)
+
+
+def where(recall: la.Recall, tokens: int) -> None:
+    source = {"plugin": f"from {recall.version}", "store": "from the store", "none": "not in memory"}[recall.source]
+    sure = f", {recall.confidence:.2f} sure" if recall.source != "none" else ""
+    out.print(f"              [dim]{source}{sure}, {tokens} prompt tokens[/dim]")
 
 
 def timeline(memory: la.Memory) -> None:
     out.print("\n[bold]What happened[/bold] (loragent memory log)")
     for episode in memory.episodes():
         content = episode.content or {}
-        what = content.get("version") or content.get("text") or ""
-        if episode.kind in ("told", "slept"):
-            out.print(f"              [dim]{episode.time[11:19]} {episode.kind:<6} {escape(str(what))}[/dim]")
+        records = "; ".join(", ".join(map(str, record["told"].values())) for record in content.get("records", ()))
+        if what := records or content.get("version"):
+            line = f"{episode.time[11:19]} {episode.kind:<6} {escape(str(what))}"
+            out.print(f"              [dim]{line}[/dim]", soft_wrap=True)
 
 
 def said(who: str, text: str, colour: str = "cyan") -> None:
@@ -107,7 +113,7 @@ def said(who: str, text: str, colour: str = "cyan") -> None:
 
 def noted(lines: Iterable[str]) -> None:
     for line in lines:
-        out.print(f"              [dim]noted:[/dim] {escape(line)}")
+        out.print(f"              [dim]noted:[/dim] {escape(line)}", soft_wrap=True)
 
 
 if __name__ == "__main__":

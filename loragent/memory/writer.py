@@ -1,18 +1,21 @@
-"""Free text as facts: a plugin reads it under a grammar, and what doesn't stand in the text is no fact."""
+"""Free text as facts: a plugin reads it under a grammar; what doesn't stand in the text, or is unlikely, is no fact."""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import takewhile
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, LoragentError, Use
+from ..core import GenerationRequest, Generator, LoragentError, Message, TrainingRow, Use
 from .fact import FIRST_PERSON, Fact, plain, says
 from .passages import sentences
 
@@ -20,6 +23,7 @@ NAME = "memory-writer"
 LONGEST = 400  # characters of a text that is read; what is longer stays a note
 MOST = 4  # facts of one text
 TOKENS = 200
+LIKELY = 0.5  # probability of a whole fact, from which it is kept
 _NOBODY = frozenset(
     re.findall(
         r"\w+",
@@ -77,7 +81,10 @@ class Writer:
             speaker: who "I" is; without one, what somebody says of himself is nobody's.
         """
         short = [text for text in texts if len(text) <= LONGEST]
-        found = dict(zip(short, self._readings(short), strict=True))
+        readings = self._readings(short)
+        if isinstance(self._model, Base):
+            readings = likely(self._model, self._stack, short, readings)
+        found = dict(zip(short, readings, strict=True))
         return [facts_of(text, found.get(text), speaker, now) for text in texts]
 
     def _readings(self, texts: Sequence[str]) -> list[Reading | None]:
@@ -89,6 +96,32 @@ class Writer:
                 return [reading for text in texts for reading in self._readings([text])]
             warnings.warn(f"no facts were read out of {texts[0]!r}: {error}", stacklevel=5)
             return [None]
+
+
+def likely(
+    base: Base, stack: Sequence[str | Path | Use], texts: Sequence[str], readings: Sequence[Reading | None]
+) -> list[Reading | None]:
+    """The facts of each reading that the plugin finds more likely than anything else it might have written."""
+    given = [(n, k) for n, reading in enumerate(readings) if reading for k in range(len(reading.facts))]
+    rows = [_row_of(base, texts[n], readings[n], k) for n, k in given]
+    sure = [math.exp(-score.nll) >= LIKELY for score in base.score(rows, stack)] if rows else []
+    kept = {at for at, holds in zip(given, sure, strict=True) if holds}
+    return [
+        reading and Reading(facts=[fact for k, fact in enumerate(reading.facts) if (n, k) in kept])
+        for n, reading in enumerate(readings)
+    ]
+
+
+def _row_of(base: Base, text: str, reading: Reading | None, which: int) -> TrainingRow:
+    """A text with its reading, of which one fact counts."""
+    facts = [fact.model_dump(exclude_none=True) for fact in reading.facts] if reading else []
+    written = [json.dumps(fact, ensure_ascii=False) for fact in facts]
+    before = json.dumps({"facts": []})[:-2] + "".join(f"{fact}, " for fact in written[:which])
+    asked = base.template.prompt_ids([Message(role="user", content=text)])
+    ids = base.template.ids(before + written[which])
+    shared = zip(base.template.ids(before), ids, strict=False)  # the bracket before a fact is one token with its own
+    begin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], shared))
+    return TrainingRow((*asked, *ids), (*[False] * (len(asked) + begin), *[True] * (len(ids) - begin)))
 
 
 def writer_of(base: Base | Generator | None, plugin: str | Path | Use | None) -> Writer | None:

@@ -11,7 +11,7 @@ from typing import Any
 from ...base import Base
 from ...core import MemoryFault
 from ...memory import Fact
-from ...memory.fact import FIRST_PERSON
+from ...memory.fact import FIRST_PERSON, plain
 from ...memory.writer import NAME, Reading, Writer, facts_of
 from ...training import read_examples
 from .score import mean
@@ -49,8 +49,8 @@ def _share(some: Sequence[Sequence[Fact]], others: Sequence[Sequence[Fact]], par
 
 
 def _said(fact: Fact) -> object:
-    return fact.subject, fact.value
+    return plain(fact.subject), plain(fact.value)
 
 
 def _whole(fact: Fact) -> object:
-    return fact.subject, fact.relation, fact.value
+    return _said(fact), plain(fact.relation)

@@ -44,14 +44,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="loragent demo second_day", description="A concierge that remembers.")
     parser.add_argument("--keep", type=Path, help="a folder for the memory; by default it goes with the demo")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, la.Base.load() as base:
-        base.library.attach(ROLES / "memory-writer" / "plugin")
-        with la.Memory(options.keep or folder, base=base) as memory:
-            concierge = la.Agent("concierge", base=base, role=ROLES / "concierge", memory=memory)
-            first_day(memory, concierge)
-            night(memory)
-            second_day(memory, concierge)
-            timeline(memory)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        la.Base.load() as base,
+        la.Memory(options.keep or folder, base=base) as memory,
+    ):
+        concierge = la.Agent("concierge", base=base, role=ROLES / "concierge", memory=memory)
+        first_day(memory, concierge)
+        night(memory)
+        second_day(memory, concierge)
+        timeline(memory)
 
 
 def first_day(memory: la.Memory, concierge: la.Agent) -> None:

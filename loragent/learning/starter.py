@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..base import Base
 from ..core import PluginRefused
-from ..plugin import Plugin, Shelf
-
-_PACKAGE = Path(__file__).resolve().parent.parent
-PLACES = (_PACKAGE / "starter", _PACKAGE.parent / "roles" / "starter" / "plugin")  # in a wheel, in a clone
+from ..plugin import Plugin, shipped
 
 
 def starting_point(base: Base, start: str) -> Plugin | None:
@@ -37,5 +32,4 @@ def starting_point(base: Base, start: str) -> Plugin | None:
 
 def shipped_starter() -> Plugin | None:
     """The starter that comes with loragent, if it is there."""
-    shelves = (Shelf(place) for place in PLACES)
-    return next((shelf.get() for shelf in shelves if shelf.exists()), None)
+    return shipped("starter")

@@ -45,8 +45,8 @@ class Memory:
         base: answers from what is found; anything that generates. Without one, what is found is the answer.
         embedder: of texts that are searched; by default MiniLM, which is fetched at the first use.
         sleep_after: facts that no night has seen, from which one begins by itself, in the background.
-        writer: the plugin that reads facts out of free text; "auto" is the base's ``memory-writer``, where its library
-            has one; with None a text is kept as it is.
+        writer: the plugin that reads facts out of free text; "auto" is ``memory-writer`` of the base's library, else
+            the one that comes with loragent, where it was trained on this base; with None a text is kept as it is.
 
     Raises:
         MemoryFault: the folder holds something else, or can't be read or written; or it is to sleep without a base.

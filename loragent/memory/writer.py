@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, LoragentError, Message, TrainingRow, Use
+from ..plugin import shipped
 from .fact import FIRST_PERSON, Fact, plain, says
 from .passages import sentences
 
@@ -125,12 +126,17 @@ def _row_of(base: Base, text: str, reading: Reading | None, which: int) -> Train
 
 
 def writer_of(base: Base | Generator | None, plugin: str | Path | Use | None) -> Writer | None:
-    """The writer that a memory is to have: "auto" is the base's own, where its library has one."""
+    """The writer that a memory is to have: "auto" is ``memory-writer`` of the base's library, else the shipped one."""
     if base is None or plugin is None:
         return None
     if plugin != "auto":
         return Writer(base, plugin)
-    return Writer(base, NAME) if isinstance(base, Base) and base.library.shelf(NAME).exists() else None
+    if not isinstance(base, Base):
+        return None
+    if base.library.shelf(NAME).exists():
+        return Writer(base, NAME)
+    own = shipped(NAME)
+    return Writer(base, own.path) if own is not None and own.manifest.base == base.fingerprint else None
 
 
 def rest(text: str, facts: Iterable[Fact]) -> str:

@@ -3,6 +3,7 @@
 from .library import Difference, Library
 from .manifest import Kind, Manifest, check_name, sha256_of
 from .shelf import POINTER, Plugin, Shelf
+from .shipped import shipped
 from .weights import CONFIG, WEIGHTS, LoraPair, LoraWeights, Shapes, check_shapes, load_weights, soften
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "check_shapes",
     "load_weights",
     "sha256_of",
+    "shipped",
     "soften",
 ]

@@ -135,3 +135,6 @@ def test_a_memory_is_told_shown_and_made_to_forget(run) -> None:  # type: ignore
     assert code == 1
     assert "sleep first" in err
     assert run("memory", "tell", "m", "", "room", "1")[0] == 1
+    assert run("memory", "tell", "m", "The bar is closed on Mondays.", "--note")[1].endswith(
+        "The bar is closed on Mondays.\n"
+    )

@@ -43,7 +43,7 @@ def test_the_shipped_starter_is_for_its_own_base(
 ) -> None:
     assert starting_point(base, "auto") is None  # the shipped one is made for the default base
     assert starting_point(base, "none") is None
-    monkeypatch.setattr(starter, "PLACES", (trained.path.parent,))
+    monkeypatch.setattr(starter, "shipped", lambda name: trained)
     assert starting_point(base, "auto") == trained
 
 

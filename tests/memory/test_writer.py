@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 import loragent as la
+from loragent.core import RowScore, TrainingRow
 from loragent.memory.ledger import Ledger
 from loragent.memory.phrases import answer
-from loragent.memory.writer import Reading, Writer, rest
+from loragent.memory.writer import NAME, Reading, Writer, likely, rest, writer_of
+from loragent.plugin import shipped
 from tests.memory.conftest import Reader, Words
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -284,3 +286,27 @@ def test_what_begins_later_changes_nothing_before(memory: la.Memory, scribe: Scr
     memory.remember([la.Fact(subject="Jon Varga", relation="room", value="305"), f"Jon Varga moves to 12 on {later}."])
     assert memory.ask("Which room is Jon Varga in?").text == "Jon Varga's room is 305."
     assert [record.live for record in memory.history("Jon Varga")] == [True, False]
+
+
+def test_the_shipped_writer_is_for_its_own_base(base: la.Base, memory: la.Memory) -> None:
+    assert shipped(NAME) is not None
+    assert writer_of(base, "auto") is None  # a tiny base; the shipped one is made for the default base
+    assert writer_of(None, "auto") is None
+    assert writer_of(base, "another") is not None
+
+
+def test_of_facts_the_likely_ones_are_kept(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Reading.model_validate({"facts": [fact("Mira", "room", "214"), fact("Jon", "room", "12", since="May")]})
+    rows: list[TrainingRow] = []
+
+    def score(asked: Sequence[TrainingRow], stack: object) -> list[RowScore]:
+        rows.extend(asked)
+        return [RowScore(nll, 9, 9) for nll in (0.6, 0.8)]
+
+    monkeypatch.setattr(base, "score", score)
+    first, nothing = likely(base, [], ["Mira is in 214, Jon in 12 from May.", "Hello!"], [reading, None])
+    assert [item.value for item in first.facts] == ["214"] if first else False
+    assert nothing is None
+    counted = [base.template.decode([i for i, on in zip(row.ids, row.mask, strict=True) if on]) for row in rows]
+    assert counted[1].endswith('{"subject": "Jon", "relation": "room", "value": "12", "since": "May"}')
+    assert "Mira" not in counted[1]

@@ -60,7 +60,7 @@ def bench_memory(
             found |= {"nights": rows, "ways": ways, "end": end}
         if "documents" in parts:
             assert data is not None
-            with _empty(base, folder / "documents") as told:
+            with _empty(base, folder / "documents", writer=None) as told:  # as notes, each as it was said
                 found["documents"] = documents(base, told, data)
     found["machine"] = machine()
     print_json(found) if as_json else _show(found)
@@ -97,9 +97,9 @@ def _read(texts: Path | None, base: Base) -> list[TrainingRow]:
     return [prose_row(base.template, text, PAGE) for text in found]
 
 
-def _empty(base: Base, folder: Path) -> Memory:
+def _empty(base: Base, folder: Path, writer: str | None = "auto") -> Memory:
     shutil.rmtree(folder, ignore_errors=True)
-    return Memory(folder, base=base)
+    return Memory(folder, base=base, writer=writer)
 
 
 def _show(found: dict[str, Any]) -> None:

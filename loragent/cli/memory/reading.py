@@ -12,7 +12,7 @@ from ...base import Base
 from ...core import MemoryFault
 from ...memory import Fact
 from ...memory.fact import FIRST_PERSON, plain
-from ...memory.writer import NAME, Reading, Writer, facts_of
+from ...memory.writer import NAME, Reading, facts_of, writer_of
 from ...training import read_examples
 from .score import mean
 
@@ -25,13 +25,14 @@ def reading(base: Base) -> dict[str, Any]:
     Raises:
         MemoryFault: there is no writer.
     """
-    if not base.library.shelf(NAME).exists():
-        raise MemoryFault(f"there is no plugin {NAME}", f"run it in a clone, or `loragent train role roles/{NAME}`")
+    writer = writer_of(base, "auto")
+    if writer is None or not ROWS.is_file():
+        raise MemoryFault(f"there is no plugin {NAME}, or no {ROWS}", "run it in a clone")
     now, rows = datetime.now(UTC), read_examples(ROWS)
     texts = [row.messages[0].content for row in rows]
     told = [Reading.model_validate(json.loads(row.messages[1].content)) for row in rows]
     wanted = [facts_of(text, reading, FIRST_PERSON, now) for text, reading in zip(texts, told, strict=True)]
-    found = Writer(base, NAME).read(texts, FIRST_PERSON, now)
+    found = writer.read(texts, FIRST_PERSON, now)
     return {
         "texts": len(texts),
         "facts": sum(map(len, wanted)),

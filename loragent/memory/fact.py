@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,14 @@ from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from ..core import MemoryFault
 
 FIRST_PERSON = "I"  # the subject of what somebody without a name says of himself
+SMALL = frozenset(
+    re.findall(
+        r"\w+",
+        "a an the and or but so of in on at to for from by with as is are was were be been has have had do does did "
+        "will would can his her its their our your my i he she it they we you that this these those there then now "
+        "also too please hello hi dear thanks thank remember note called named name s m re ve ll d",
+    )
+)  # words that say nothing by themselves
 MOST_CHARACTERS = 20_000  # of one text; longer ones are split by who tells them
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core import Embedder
-from .fact import FIRST_PERSON, Fact, Record, Scope, plain
+from .fact import FIRST_PERSON, SMALL, Fact, Record, Scope, plain
 from .ledger import Ledger
 
 ANYBODY = "someone"
@@ -92,14 +92,16 @@ class Matcher:
         return [record for record in records if record.live and (scope is None or scope.sees(record.scope))]
 
     def _asked_of(self, question: str, scope: Scope | None) -> list[tuple[str, ...]]:
-        """Subjects whose whole name is in a question; else the only one that a part of a name in it can mean."""
+        """Subjects whose whole name is in a question; else the only one that a part of a name in it can mean.
+
+        Small words are no part of a name: "the" in a question means no "float in the till".
+        """
         said = set(words(question)) - {plain(FIRST_PERSON)}
-        subjects = [subject for subject in self._subjects() if said.intersection(subject)]
-        subjects = [subject for subject in subjects if self._visible(subject, scope)]
-        whole = [subject for subject in subjects if said.issuperset(subject)]
+        partly = [subject for subject in self._subjects() if said & _telling(subject)]
+        partly = [subject for subject in partly if self._visible(subject, scope)]
+        whole = [subject for subject in partly if said >= _telling(subject)]
         if whole:
-            return [s for s in whole if not any(set(s) < set(other) for other in whole)]
-        partly = subjects
+            return [s for s in whole if not any(_telling(s) < _telling(other) for other in whole)]
         if len(partly) != 1 or _names_another(question, partly[0]):
             return []
         return partly
@@ -143,10 +145,15 @@ def _by_subject(records: Iterable[Record]) -> dict[tuple[str, ...], tuple[Record
     return found
 
 
+def _telling(subject: tuple[str, ...]) -> frozenset[str]:
+    """The words of a name that say whose it is."""
+    return frozenset(subject) - SMALL or frozenset(subject)
+
+
 def _without(question: str, subject: tuple[str, ...]) -> str:
     """A question with somebody's name taken out."""
-    rest = question
-    for part in subject:
+    rest = re.sub(r"(?i)\b" + r"\W+".join(map(re.escape, subject)) + r"\b", "\0", question)
+    for part in _telling(subject):
         rest = re.sub(rf"(?i)\b{re.escape(part)}\b", "\0", rest)
     return re.sub("\0(?:[\\s-]*\0)*", ANYBODY, rest)
 

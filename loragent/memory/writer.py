@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..base import Base
 from ..core import GenerationRequest, Generator, LoragentError, Message, TrainingRow, Use
 from ..plugin import shipped
-from .fact import FIRST_PERSON, Fact, plain, says
+from .fact import FIRST_PERSON, SMALL, Fact, plain, says
 from .passages import sentences
 
 NAME = "memory-writer"
@@ -32,14 +32,6 @@ _NOBODY = frozenset(
         "everyone everybody anyone anybody nobody",
     )
 )
-_SMALL = frozenset(
-    re.findall(
-        r"\w+",
-        "a an the and or but so of in on at to for from by with as is are was were be been has have had do does did "
-        "will would can his her its their our your my i he she it they we you that this these those there then now "
-        "also too please hello hi dear thanks thank remember note called named name s m re ve ll d",
-    )
-)  # words that say nothing by themselves
 _LEFT = 1  # words that facts don't say, up to which nothing more is kept of a sentence
 _STEM = 5  # letters by which words are the same: "allergic" says what "allergy" does
 _WORD = re.compile(r"[^\W_]+")
@@ -148,7 +140,7 @@ def rest(text: str, facts: Iterable[Fact]) -> str:
 
 
 def _left_over(line: str, said: set[str]) -> int:
-    return sum(word[:_STEM] not in said and word not in _SMALL for word in _WORD.findall(plain(line)))
+    return sum(word[:_STEM] not in said and word not in SMALL for word in _WORD.findall(plain(line)))
 
 
 def facts_of(text: str, reading: Reading | None, speaker: str, now: datetime) -> list[Fact]:

@@ -77,3 +77,10 @@ def test_a_match_keeps_to_its_scope_and_to_what_holds(memory: la.Memory) -> None
 )
 def test_who_asks_of_himself_is_named(question: str, meant: str) -> None:
     assert named(question, "Jon Varga") == meant
+
+
+def test_small_words_of_a_name_mean_nobody(memory: la.Memory) -> None:
+    memory.remember(la.Fact(subject="float in the till", relation="amount", value="150"))
+    assert memory.match("What is the amount of Anna's bill?") is None
+    for question in ("What is the amount of the float in the till?", "How much, I mean which amount, is in the till?"):
+        assert memory.match(question) is not None

@@ -128,7 +128,7 @@ def test_where_a_plugin_is_only_unsure_nothing_is_learnt_again(
 ) -> None:
     memory.remember(ROOM)
     memory.sleep(settings=QUICK)
-    monkeypatch.setattr("loragent.memory.memory.from_plugin", lambda *asked: (None, True))
+    monkeypatch.setattr("loragent.memory.asking.from_plugin", lambda *asked: (None, True))
     assert memory.ask("Which room is Mira Osei in?").source == "store"
     assert memory.sleep(settings=QUICK) == la.Night()
 

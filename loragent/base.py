@@ -160,19 +160,25 @@ class Base:
         workdir: Path,
         *,
         start: Plugin | None = None,
+        beneath: Sequence[str | Path | Use] = (),
         data_sha256: str = "",
         resume: bool = False,
         on_step: Callable[[Step], None] | None = None,
     ) -> Fitted:
-        """Train a plugin on rows; see :func:`loragent.training.fit`. The base goes on answering meanwhile."""
+        """Train a plugin on rows, on top of the plugins beneath it; see :func:`loragent.training.fit`. The base goes on
+        answering meanwhile.
+        """
         weights = load_weights(start.path, self.shapes, start.manifest) if start else None
+        under = [(self.library.resolve(use.plugin), use.scale) for use in _uses(beneath)]
+        mounted = "".join(f"{plugin.key}*{scale}" for plugin, scale in under)
         return fit(
             self._loaded,
             rows,
             settings,
             workdir,
             start=weights,
-            data_sha256=f"{data_sha256}{start.key if start else ''}",
+            beneath=[(load_weights(plugin.path, self.shapes, plugin.manifest), scale) for plugin, scale in under],
+            data_sha256=f"{data_sha256}{start.key if start else ''}{mounted}",
             resume=resume,
             on_step=on_step,
         )

@@ -25,8 +25,8 @@ from ..core import (
     Use,
     as_messages,
 )
-from ..memory import Memory
-from ..role import load_role
+from ..memory import Memory, Scene, Scope, Voice
+from ..role import load_role, scenes
 from ..tool import Confirm, PluginTool, Toolbox, plugin_for
 from . import turn
 from .threads import DEFAULT, Threads, trim
@@ -89,67 +89,79 @@ class Agent:
         self._calling = tuple(e for e in caller if e.plugin not in {u.plugin for u in entries})
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         self._threads = Threads()
+        if memory is not None:
+            memory.hear(name, Voice(self._speaking, _scenes(role)))
 
     def __repr__(self) -> str:
         return f"Agent({self.name}, {' + '.join(use.plugin for use in self.stack) or 'bare base'})"
 
-    def run(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Reply:
+    def run(self, text: str, *, thread: str = DEFAULT, user: str = "", **settings: Any) -> Reply:
         """Answer a user message in a thread, calling tools on the way. If anything fails, the thread is as it was.
 
         Args:
+            user: who says it, as the memory knows him: it answers him in his manner, and what he mentions is noted of
+                him; without a name that is known in the thread alone.
             settings: of this answer only: ``max_tokens``, ``temperature``, ``top_p``, ``stop``, ``seed``,
                 ``tool_choice``, ``parallel_calls``, ``output``.
         """
-        return self._keep(thread, text, self._run(self._with(text, thread), settings, thread))
+        with_whom = self._scope(thread, user)
+        return self._keep(with_whom, text, self._run(self._with(text, thread), settings, with_whom))
 
-    async def arun(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Reply:
+    async def arun(self, text: str, *, thread: str = DEFAULT, user: str = "", **settings: Any) -> Reply:
         """:meth:`run` for asyncio; agents that are awaited together decode together."""
-        done = await self._arun(self._with(text, thread), settings, thread)
-        return await asyncio.to_thread(self._keep, thread, text, done)
+        with_whom = self._scope(thread, user)
+        done = await self._arun(self._with(text, thread), settings, with_whom)
+        return await asyncio.to_thread(self._keep, with_whom, text, done)
 
-    def stream(self, text: str, *, thread: str = DEFAULT, **settings: Any) -> Iterator[str | ToolResult | Reply]:
+    def stream(
+        self, text: str, *, thread: str = DEFAULT, user: str = "", **settings: Any
+    ) -> Iterator[str | ToolResult | Reply]:
         """Pieces of the answer and results of calls as they come, then the reply."""
-        steps = self._steps(self._with(text, thread), settings)
-        for item in turn.stream(steps, self._base.stream, self._toolbox, self._consult(thread)):
-            yield self._keep(thread, text, item) if isinstance(item, turn.Turn) else item
+        with_whom = self._scope(thread, user)
+        steps = self._steps(self._with(text, thread), settings, with_whom)
+        for item in turn.stream(steps, self._base.stream, self._toolbox, self._consult(with_whom)):
+            yield self._keep(with_whom, text, item) if isinstance(item, turn.Turn) else item
 
     async def astream(
-        self, text: str, *, thread: str = DEFAULT, **settings: Any
+        self, text: str, *, thread: str = DEFAULT, user: str = "", **settings: Any
     ) -> AsyncIterator[str | ToolResult | Reply]:
         """:meth:`stream` for asyncio."""
-        steps = self._steps(self._with(text, thread), settings)
-        async for item in turn.astream(steps, self._base.astream, self._toolbox, self._consult(thread)):
-            yield await asyncio.to_thread(self._keep, thread, text, item) if isinstance(item, turn.Turn) else item
+        with_whom = self._scope(thread, user)
+        steps = self._steps(self._with(text, thread), settings, with_whom)
+        async for item in turn.astream(steps, self._base.astream, self._toolbox, self._consult(with_whom)):
+            yield await asyncio.to_thread(self._keep, with_whom, text, item) if isinstance(item, turn.Turn) else item
 
     def reply_to(
         self,
         messages: str | Sequence[Message | Mapping[str, Any]],
         *,
         thread: str = "",
+        user: str = "",
         heard: bool = True,
         **settings: Any,
     ) -> Reply:
         """Answer a conversation that somebody else keeps (a session); no thread is touched.
 
         Args:
-            thread: as the memory knows the conversation; without it nothing is noted.
+            thread, user: as the memory knows conversation and user; without both nothing is noted.
             heard: whether a user has said the last message, so that what it mentions is to be noted.
         """
-        given = as_messages(messages)
-        return self._spoken(self._run(given, settings, thread), _asked(given) if heard else "", thread)
+        given, with_whom = as_messages(messages), self._scope(thread, user)
+        return self._spoken(self._run(given, settings, with_whom), _asked(given) if heard else "", with_whom)
 
     async def areply_to(
         self,
         messages: str | Sequence[Message | Mapping[str, Any]],
         *,
         thread: str = "",
+        user: str = "",
         heard: bool = True,
         **settings: Any,
     ) -> Reply:
         """:meth:`reply_to` for asyncio."""
-        given = as_messages(messages)
-        done = await self._arun(given, settings, thread)
-        return await asyncio.to_thread(self._spoken, done, _asked(given) if heard else "", thread)
+        given, with_whom = as_messages(messages), self._scope(thread, user)
+        done = await self._arun(given, settings, with_whom)
+        return await asyncio.to_thread(self._spoken, done, _asked(given) if heard else "", with_whom)
 
     def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
         """A thread's messages, oldest first."""
@@ -164,11 +176,17 @@ class Agent:
         """Its plugins: those that speak, and those that call tools."""
         return (*self._speaking, *self._calling)
 
-    def request(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> GenerationRequest:
-        """The request for the next words in a conversation, trimmed to the context by whole turns."""
+    def request(
+        self, messages: Sequence[Message], settings: Mapping[str, Any], manner: Sequence[Use] = ()
+    ) -> GenerationRequest:
+        """The request for the next words in a conversation, trimmed to the context by whole turns.
+
+        Args:
+            manner: what makes it answer as a user wants to be answered.
+        """
         tools = {} if self._apart else {"tools": self._toolbox.schemas}
         system = (Message(role="system", content=self.prompt),) if self.prompt else ()
-        stack = self._speaking if self._apart else self.stack
+        stack = (*(self._speaking if self._apart else self.stack), *manner)
         return self._fitting((*system, *messages), stack, {**tools, **self._settings, **settings})
 
     def decision(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> GenerationRequest:
@@ -195,11 +213,13 @@ class Agent:
 
         return made(trim(messages, limit, lambda part: self._base.count_tokens(made(part))))
 
-    def _steps(self, messages: Sequence[Message], settings: Mapping[str, Any]) -> turn.Steps:
+    def _steps(self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope) -> turn.Steps:
+        manner = self._manner(with_whom.user) if settings.get("output") is None else ()
+
         def ask(said: Sequence[Message], choice: str) -> GenerationRequest | turn.Quiet:
             if self._apart and choice != "none":
                 return turn.Quiet(self.decision((*messages, *said), {**settings, "tool_choice": choice}))
-            return self.request((*messages, *said), {**settings, "tool_choice": choice})
+            return self.request((*messages, *said), {**settings, "tool_choice": choice}, manner)
 
         own = frozenset(schema.name for schema in self._toolbox.schemas)
         choice = settings.get("tool_choice", "auto")
@@ -207,34 +227,46 @@ class Agent:
         question = _asked(messages) if open_to else ""
         return turn.steps(ask, own, self._max_calls, choice, question)
 
-    def _run(self, messages: Sequence[Message], settings: Mapping[str, Any], thread: str = "") -> turn.Turn:
-        return turn.run(self._steps(messages, settings), self._base, self._toolbox, self._consult(thread))
+    def _run(self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope) -> turn.Turn:
+        steps = self._steps(messages, settings, with_whom)
+        return turn.run(steps, self._base, self._toolbox, self._consult(with_whom))
 
-    async def _arun(self, messages: Sequence[Message], settings: Mapping[str, Any], thread: str = "") -> turn.Turn:
-        return await turn.arun(self._steps(messages, settings), self._base, self._toolbox, self._consult(thread))
+    async def _arun(self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope) -> turn.Turn:
+        steps = self._steps(messages, settings, with_whom)
+        return await turn.arun(steps, self._base, self._toolbox, self._consult(with_whom))
 
-    def _consult(self, thread: str) -> turn.Consult | None:
+    def _scope(self, thread: str, user: str) -> Scope:
+        return Scope(user, self.name, thread)
+
+    def _consult(self, with_whom: Scope) -> turn.Consult | None:
         if self.memory is None:
             return None
-        return partial(self.memory.consult, agent=self.name, thread=thread)
+        return partial(self.memory.consult, user=with_whom.user, agent=with_whom.agent, thread=with_whom.thread)
+
+    def _manner(self, user: str) -> tuple[Use, ...]:
+        """What makes it answer as a user wants to be answered."""
+        plugin = self.memory.manner(user, self.name) if self.memory is not None else None
+        return (Use(plugin.path),) if plugin is not None else ()
 
     def _with(self, text: str, thread: str) -> tuple[Message, ...]:
         return (*self._threads.get(thread), Message(role="user", content=text))
 
-    def _keep(self, thread: str, text: str, done: turn.Turn) -> Reply:
+    def _keep(self, with_whom: Scope, text: str, done: turn.Turn) -> Reply:
+        thread = with_whom.thread
         said = [m.model_copy(update={"name": self.name}) if m.role == "assistant" else m for m in done.messages]
         self._threads.put(thread, (*self._with(text, thread), *said))
         if self.memory is not None:
             told = [message.to_wire() for message in (Message(role="user", content=text), *said)]
-            self.memory.log("turn", {"messages": told}, agent=self.name, thread=thread)
-        return self._spoken(done, text, thread)
+            self.memory.log("turn", {"messages": told}, user=with_whom.user, agent=self.name, thread=thread)
+        return self._spoken(done, text, with_whom)
 
-    def _spoken(self, done: turn.Turn, heard: str, thread: str) -> Reply:
+    def _spoken(self, done: turn.Turn, heard: str, with_whom: Scope) -> Reply:
         """The reply in the agent's name, with what it noted; whoever passes a message on leaves that to the next."""
         noted: tuple[str, ...] = ()
-        if self.memory is not None and self._remembers and thread and heard and done.reply.text:
+        user, thread = with_whom.user, "" if with_whom.user else with_whom.thread
+        if self.memory is not None and self._remembers and (user or thread) and heard and done.reply.text:
             try:
-                noted = tuple(r.text for r in self.memory.notice(heard, source="user", thread=thread))
+                noted = tuple(r.text for r in self.memory.notice(heard, source="user", user=user, thread=thread))
             except LoragentError as error:  # the answer is there
                 warnings.warn(f"nothing was noted: {error}", stacklevel=3)
         return replace(done.reply, agent=self.name, noted=noted)
@@ -257,6 +289,13 @@ def _role_entry(base: Base | Generator, role: str | Path) -> str:
     if isinstance(base, Base):
         base.library.attach(spec.shelf.path, replace=False)  # a convenience: stacks may name it too
     return str(spec.shelf.path.absolute())
+
+
+def _scenes(role: str | Path | None) -> Callable[[], Sequence[Scene]]:
+    """Conversations as a role has them; none, where its data isn't at hand."""
+    if role is None or not (Path(role).expanduser() / "role.toml").is_file():
+        return tuple
+    return partial(scenes, load_role(role))
 
 
 def _tool_entry(

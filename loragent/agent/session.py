@@ -57,6 +57,7 @@ class _State(TypedDict):
     active: str
     max_turns: int
     thread: str
+    user: str
 
 
 class Session:
@@ -85,13 +86,19 @@ class Session:
         self._active: dict[str, str] = {}
         self._graph = self._build()
 
-    def run(self, text: str, *, thread: str = DEFAULT, max_turns: int = 8) -> SessionResult:
-        """Let the agents work on a user message. If anything fails, the thread is as it was."""
-        return self._keep(thread, self._graph.invoke(self._begin(text, thread, max_turns), _limit(max_turns)))
+    def run(self, text: str, *, thread: str = DEFAULT, user: str = "", max_turns: int = 8) -> SessionResult:
+        """Let the agents work on a user message. If anything fails, the thread is as it was.
 
-    async def arun(self, text: str, *, thread: str = DEFAULT, max_turns: int = 8) -> SessionResult:
+        Args:
+            user: who says it, as the agents' memories know him.
+        """
+        begun = self._begin(text, thread, user, max_turns)
+        return self._keep(thread, self._graph.invoke(begun, _limit(max_turns)))
+
+    async def arun(self, text: str, *, thread: str = DEFAULT, user: str = "", max_turns: int = 8) -> SessionResult:
         """:meth:`run` for asyncio."""
-        return self._keep(thread, await self._graph.ainvoke(self._begin(text, thread, max_turns), _limit(max_turns)))
+        begun = self._begin(text, thread, user, max_turns)
+        return self._keep(thread, await self._graph.ainvoke(begun, _limit(max_turns)))
 
     def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
         """A thread's messages as the agents see them."""
@@ -101,10 +108,13 @@ class Session:
         """The agent that has the conversation."""
         return self._active.get(thread, next(iter(self.agents)))
 
-    def _begin(self, text: str, thread: str, max_turns: int) -> _State:
+    def _begin(self, text: str, thread: str, user: str, max_turns: int) -> _State:
         first = self.active(thread) if self.pattern == "handoff" else next(iter(self.agents))
         messages = (*self._threads.get(thread), Message(role="user", content=text))
-        return {"messages": messages, "entries": (), "active": first, "max_turns": max_turns, "thread": thread}
+        begun: _State = {
+            "messages": messages, "entries": (), "active": first, "max_turns": max_turns, "thread": thread, "user": user
+        }  # fmt: skip
+        return begun
 
     def _keep(self, thread: str, state: dict[str, Any]) -> SessionResult:
         entries: tuple[Entry, ...] = state["entries"]
@@ -152,11 +162,13 @@ def _node(agent: Agent, step: Any) -> RunnableLambda[_State, Command[str]]:
     """A graph node that works under ``invoke`` and ``ainvoke``."""
 
     def run(state: _State) -> Command[str]:
-        reply = agent.reply_to(_view(agent, state), thread=state["thread"], heard=_is_users(state))
+        reply = agent.reply_to(_view(agent, state), thread=state["thread"], user=state["user"], heard=_is_users(state))
         return step(agent, state, reply)  # type: ignore[no-any-return]
 
     async def arun(state: _State) -> Command[str]:
-        reply = await agent.areply_to(_view(agent, state), thread=state["thread"], heard=_is_users(state))
+        reply = await agent.areply_to(
+            _view(agent, state), thread=state["thread"], user=state["user"], heard=_is_users(state)
+        )
         return step(agent, state, reply)  # type: ignore[no-any-return]
 
     return RunnableLambda(run, afunc=arun, name=agent.name)

@@ -68,7 +68,7 @@ def tools(
 @app.command("memory")
 def memory(
     out: Annotated[Path, typer.Option(help="Where the memories are kept.")] = Path("runs/bench-memory"),
-    only: Annotated[str, typer.Option(help="Which parts: gate, reading, nights, documents.")] = "gate,nights",
+    only: Annotated[str, typer.Option(help="Which parts: gate, reading, habits, nights, documents.")] = "gate,nights",
     sessions: Annotated[int, typer.Option(min=1, help="Of 25 facts, with a night behind each.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the invented world.")] = 1,
     data: Annotated[Path | None, typer.Option(help="The folder bfcl_memory, for the part documents.")] = None,

@@ -11,10 +11,11 @@ import typer
 
 from ..memory import Fact, Memory, Note, Record
 from .console import Json, err, out, print_json, table, training_bar
-from .open import open_base
+from .open import open_agent, open_base
 
 app = typer.Typer(no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="The memory's folder.")]
+UserOption = Annotated[str, typer.Option("--user", help="Whose memory it is; by default everybody's.")]
 BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder or hub id.")]
 
 
@@ -23,6 +24,7 @@ def tell(
     folder: Folder,
     what: Annotated[list[str], typer.Argument(help="Free text, or SUBJECT RELATION VALUE.")],
     source: Annotated[str, typer.Option(help="Who says so.")] = "",
+    user: UserOption = "",
     note: Annotated[
         bool, typer.Option("--note", help="Keep the text as it is; no base reads facts out of it.")
     ] = False,
@@ -33,7 +35,7 @@ def tell(
     fact = Fact(subject=what[0], relation=what[1], value=what[2]) if len(what) == 3 else Note(note=text)
     read = isinstance(fact, Note) and not note
     with open_base(base) if read else nullcontext() as loaded, Memory(folder, base=loaded) as memory:
-        for record in memory.remember(text if read else fact, source=source):
+        for record in memory.remember(text if read else fact, source=source, user=user):
             out.print(f"{record.id}  {record.text}", markup=False)
 
 
@@ -64,10 +66,10 @@ def log(folder: Folder, as_json: bool = Json) -> None:
 
 
 @app.command("ask")
-def ask(folder: Folder, question: str, base: BaseOption = None, as_json: bool = Json) -> None:
+def ask(folder: Folder, question: str, user: UserOption = "", base: BaseOption = None, as_json: bool = Json) -> None:
     """Answer a question from memory, and say who answered."""
     with open_base(base) as loaded, Memory(folder, base=loaded) as memory:
-        recall = memory.ask(question)
+        recall = memory.ask(question, user=user)
     if as_json:
         print_json(asdict(recall))
         return
@@ -79,12 +81,18 @@ def ask(folder: Folder, question: str, base: BaseOption = None, as_json: bool = 
 @app.command("sleep")
 def sleep(
     folder: Folder,
+    agents: Annotated[
+        list[str] | None,
+        typer.Option("--agent", help="A role or plugin that learns its users' habits."),
+    ] = None,
     base: BaseOption = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a night that was stopped.")] = False,
     as_json: bool = Json,
 ) -> None:
     """Train what was told into a plugin."""
     with open_base(base) as loaded, Memory(folder, base=loaded) as memory, training_bar() as bar:
+        for agent in agents or ():
+            open_agent(loaded, agent, memory)  # the memory hears it
         night = memory.sleep(resume=resume, on_step=bar)
     if as_json:
         print_json(asdict(night))
@@ -106,9 +114,9 @@ def forget(folder: Folder, subject: str) -> None:
 
 @app.command("revert")
 def revert(folder: Folder) -> None:
-    """Go back to the version of the plugin before the one in use."""
+    """Undo the last night: use the plugins that there were before it."""
     with Memory(folder) as memory:
-        out.print(f"in use: {memory.revert()}")
+        out.print(f"taken back: {', '.join(memory.revert())}")
 
 
 @app.command("rebuild")

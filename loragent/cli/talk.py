@@ -18,6 +18,7 @@ from .open import open_agent, open_base, open_house, open_memory
 
 DEMOS, FIRST = Path("demos"), "harbour_hotel"
 MemoryOption = Annotated[Path | None, typer.Option("--memory", help="The folder of a memory that is asked first.")]
+UserOption = Annotated[str, typer.Option("--user", help="Who is speaking, as the memory knows him.")]
 BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
 
 
@@ -37,11 +38,12 @@ def run(
     message: str,
     base: BaseOption = None,
     memory: MemoryOption = None,
+    user: UserOption = "",
     as_json: bool = Json,
 ) -> None:
     """Ask an agent once."""
     with open_base(base) as loaded, open_memory(memory, loaded) as held:
-        reply = open_agent(loaded, agent, held).run(message)
+        reply = open_agent(loaded, agent, held).run(message, user=user)
     if as_json:
         print_json(asdict(reply) | {"tool_calls": [call.model_dump() for call in reply.tool_calls]})
     else:
@@ -55,13 +57,16 @@ def chat(
     ] = None,
     base: BaseOption = None,
     memory: MemoryOption = None,
+    user: UserOption = "",
 ) -> None:
     """Talk to an agent, or to a house of them; each reply shows its stack, tokens and milliseconds.
 
     An empty line or Ctrl-D ends it.
     """
     with open_base(base) as loaded, open_memory(memory, loaded) as held:
-        answer = _one(open_agent(loaded, agent, held)) if agent else _house(Session(open_house(loaded, held)))
+        answer = (
+            _one(open_agent(loaded, agent, held), user) if agent else _house(Session(open_house(loaded, held)), user)
+        )
         while True:
             try:
                 text = out.input("[bold]you>[/bold] ")
@@ -72,11 +77,11 @@ def chat(
             answer(text)
 
 
-def _one(agent: Agent) -> Callable[[str], None]:
+def _one(agent: Agent, user: str) -> Callable[[str], None]:
     """Answers are shown as they are generated."""
 
     def answer(text: str) -> None:
-        for item in agent.stream(text):
+        for item in agent.stream(text, user=user):
             if isinstance(item, Reply):
                 out.print(" ".join(call.to_json() for call in item.tool_calls), markup=False)
                 out.print(_facts(item), style="dim", markup=False)
@@ -86,11 +91,11 @@ def _one(agent: Agent) -> Callable[[str], None]:
     return answer
 
 
-def _house(session: Session) -> Callable[[str], None]:
+def _house(session: Session, user: str) -> Callable[[str], None]:
     """Who speaks and who hands over is shown."""
 
     def answer(text: str) -> None:
-        for entry in session.run(text).transcript:
+        for entry in session.run(text, user=user).transcript:
             said = f"(passes on to {entry.handed_to})" if entry.handed_to else entry.reply.text or entry.reply.raw
             out.print(f"{entry.agent}> {said}", markup=False, soft_wrap=True)
             out.print(_facts(entry.reply), style="dim", markup=False)

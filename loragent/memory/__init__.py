@@ -5,5 +5,6 @@ from .match import Match
 from .memory import Memory
 from .sleep import Night
 from .store import Hit
+from .voice import Scene, Voice
 
-__all__ = ["QA", "Fact", "Hit", "Match", "Memory", "Night", "Note", "Record", "Scope"]
+__all__ = ["QA", "Fact", "Hit", "Match", "Memory", "Night", "Note", "Record", "Scene", "Scope", "Voice"]

@@ -1,4 +1,6 @@
-"""Records as training rows: what is asked of a memory, what it doesn't know, and what it must leave alone."""
+"""A lesson on records: what is asked of a memory, what it doesn't know, and what it must leave alone; and what of it a
+plugin has learnt.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import cycle, islice
+from pathlib import Path
 
 from ..base import Base
-from ..core import Message, TrainingRow
+from ..core import Message, TrainingRow, Use
 from ..learning import digest_of, row_of
+from .evidence import known_by, least_sure
 from .fact import Fact, Record
 from .general import general
 from .phrases import answer, backwards, trained, unknown
@@ -33,12 +37,17 @@ class MemoryCurriculum:
         known: keys of all that holds, in this slot or another; what is asked as unknown is none of them.
 
     Attributes:
+        new, old: the records.
+        judged: general rows that are never trained on, to tell by what a plugin does to the base.
         strange: questions on what isn't known that are not trained, to judge by.
     """
 
+    beneath: Sequence[Use] = ()  # facts are asked of it alone
+
     def __init__(self, base: Base, new: Sequence[Record], old: Sequence[Record], known: frozenset[str]) -> None:
-        self._base, self._new, self._old, self._known = base, new, old, known
+        self._base, self.new, self.old, self._known = base, new, old, known
         self.cut: list[int] = []
+        self._held, self.judged = general(base.template)
         self._pairs, self.strange = self._asked()
 
     @property
@@ -48,11 +57,17 @@ class MemoryCurriculum:
 
     def rows(self) -> list[TrainingRow]:
         """Questions with a loss on the answer, and general ones held to what the base says (a KL term)."""
-        template = self._base.template
-        held, _ = general(template)
-        teachers = self._base.teach(held)
-        taught = [row_of(template, dialogue) for dialogue in self._dialogues()]
-        return taught + [replace(row, teacher=teacher) for row, teacher in zip(held, teachers, strict=True)]
+        teachers = self._base.teach(self._held)
+        taught = [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
+        return taught + [replace(row, teacher=teacher) for row, teacher in zip(self._held, teachers, strict=True)]
+
+    def known(self, plugin: Path) -> frozenset[int]:
+        """Ids of the records that a plugin knows, asked in ways that are never trained."""
+        return known_by(self._base, plugin, [*self.new, *self.old])
+
+    def sure(self, plugin: Path, known: frozenset[int]) -> float:
+        """The probability from which its answers are to be believed."""
+        return least_sure(self._base, plugin, [r for r in (*self.new, *self.old) if r.id in known], self.strange)
 
     def _dialogues(self) -> list[tuple[Message, Message]]:
         return [
@@ -63,12 +78,12 @@ class MemoryCurriculum:
         """Questions with their answers, and those that are kept apart."""
         draw = random.Random(SEED)
         asked: list[tuple[str, str]] = []
-        if self._old:
-            replayed = max(LEAST_REPLAYED, math.ceil(REPLAY * TAUGHT * len(self._new) / len(self._old)))
-            asked += [pair for record in self._old for pair in _drawn(record, replayed, draw)]
-        asked += backwards(_facts(self._new), _facts(self._old))
-        asked += [pair for record in self._new for pair in _drawn(record, TAUGHT, draw)]
-        facts = _facts([*self._new, *self._old])
+        if self.old:
+            replayed = max(LEAST_REPLAYED, math.ceil(REPLAY * TAUGHT * len(self.new) / len(self.old)))
+            asked += [pair for record in self.old for pair in _drawn(record, replayed, draw)]
+        asked += backwards(_facts(self.new), _facts(self.old))
+        asked += [pair for record in self.new for pair in _drawn(record, TAUGHT, draw)]
+        facts = _facts([*self.new, *self.old])
         misses = unknown(facts, self._known)
         draw.shuffle(misses)
         apart = min(STRANGE, len(misses) // 3)

@@ -53,13 +53,20 @@ def parting(right: Sequence[float], wrong: Sequence[float]) -> float:
     return min([0.0, *sorted(right)], key=missed)
 
 
-def harm(base: Base, plugin: Path, rows: Sequence[TrainingRow], alone: Sequence[RowScore] | None = None) -> float:
+def harm(
+    base: Base,
+    plugin: Path,
+    rows: Sequence[TrainingRow],
+    alone: Sequence[RowScore] | None = None,
+    beneath: Sequence[Use] = (),
+) -> float:
     """By how much a plugin raises the perplexity of some rows, as a share.
 
     Args:
-        alone: what the base scores on them without it, where that is known already.
+        alone: what is scored on them without it, where that is known already.
+        beneath: what it is mounted on.
     """
-    alone, mounted = alone or base.score(rows), base.score(rows, [Use(plugin)])
+    alone, mounted = alone or base.score(rows, beneath), base.score(rows, [*beneath, Use(plugin)])
     tokens = sum(score.tokens for score in alone)
     return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
 

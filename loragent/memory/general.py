@@ -12,10 +12,15 @@ from ..model import ChatTemplate
 JUDGED = 3  # every third line is kept apart to judge by
 
 
-def general(template: ChatTemplate) -> tuple[list[TrainingRow], list[TrainingRow]]:
-    """The rows of ``general.jsonl``: those that a night holds to the base, and those that it never sees."""
-    lines = Path(__file__).with_name("general.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [_row(template, json.loads(line)) for line in lines]
+def general(template: ChatTemplate, *, prose: bool = False) -> tuple[list[TrainingRow], list[TrainingRow]]:
+    """The rows of ``general.jsonl``: those that a night holds to the base, and those that it never sees.
+
+    Args:
+        prose: those alone that answer no question; a manner of answering must leave them as they are, too.
+    """
+    text = Path(__file__).with_name("general.jsonl").read_text(encoding="utf-8")
+    lines = [line for line in map(json.loads, text.splitlines()) if not (prose and "question" in line)]
+    rows = [_row(template, line) for line in lines]
     return [row for n, row in enumerate(rows, 1) if n % JUDGED], rows[JUDGED - 1 :: JUDGED]
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -23,12 +22,15 @@ from .database import Database
 from .fact import EVERYBODY, FIRST_PERSON, QA, Fact, Note, Record, Scope, Told, plain
 from .forgetting import meant, prove_gone, texts_with, without
 from .ledger import Ledger, secrets_of
+from .manner import habits_of, manner_of
 from .match import Match, Matcher
+from .nights import nights, take_back, waiting
 from .recall import from_store, stored
 from .retriever import MemoryRetriever
-from .sleep import SETTINGS, Night, night, whole
-from .slot import Slot, assigned, slots
+from .sleep import SETTINGS, Lesson, Night, night, whole
+from .slot import Slot, every_slot, manner_slot, slots
 from .store import Hit, Store
+from .voice import Voice
 from .writer import rest, writer_of
 
 FILE, STORE, PLUGINS, RUN = "memory.sqlite", "store", "plugins", ".night"
@@ -75,6 +77,7 @@ class Memory:
         self._sleep_after, self._sleeper = sleep_after, Sleeper(self.sleep)
         self._asking = Asking(self._ledger, self._store, self._matcher, base, self._slots)
         self._writer = writer_of(base, writer)
+        self._voices: dict[str, Voice] = {}
 
     def __repr__(self) -> str:
         return f"Memory({self.folder})"
@@ -161,8 +164,13 @@ class Memory:
         return self._asking.answered(question, Scope(user, agent, thread), read)
 
     def consult(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
-        """:meth:`ask` for somebody who reads what the store has found himself."""
-        return self._asking.answered(question, Scope(user, agent, thread), stored)
+        """:meth:`ask` for somebody who reads what the store has found himself; what a plugin answers is said in the
+        user's manner, where the agent has learnt that.
+        """
+        recall = self._asking.answered(question, Scope(user, agent, thread), stored)
+        if recall.source != "plugin" or self.manner(user, agent) is None:
+            return recall
+        return replace(recall, text=manner_of(self._habits(user).values()).restyled(recall.text))
 
     def search(self, text: str, k: int = 5, *, user: str = "", agent: str = "", thread: str = "") -> list[Hit]:
         """What holds now and is nearest to a text, best first."""
@@ -223,49 +231,54 @@ class Memory:
         if not isinstance(self._base, Base):
             raise MemoryFault(*_NO_BASE)
         chosen = TrainSettings.parse({**SETTINGS.model_dump(), **(settings or {})})
-        doubted, nights = self._ledger.doubted(), []
-        learnable = self._learnable()
-        known = frozenset(record.told.key for record in learnable)
-        for slot, records in assigned(self.folder / PLUGINS, self._fingerprint, learnable, doubted):
-            if slot.holds(records, doubted):
-                continue
-            workdir = self.folder / RUN / slot.name
-            made = night(
-                self._base,
-                slot,
-                records,
-                workdir,
-                known=known,
-                doubted=doubted,
-                settings=chosen,
-                resume=resume,
-                on_step=on_step,
-            )
-            self._ledger.trust(slot.registry().records if not made.reasons else ())
-            nights.append(made)
-        found = whole(nights)
-        if nights:
-            self._append(chain.SLEPT, asdict(found))
+        base, made = self._base, list[Night]()
+
+        def teach(slot: Slot, lesson: Lesson) -> Night:
+            run = self.folder / RUN / slot.name
+            return night(base, slot, lesson, run, settings=chosen, resume=resume, on_step=on_step)
+
+        for one, proved in nights(
+            base, self.folder / PLUGINS, self.facts(), self._ledger.doubted(), self._heard(), teach
+        ):
+            self._ledger.trust(proved)
+            made.append(one)
+        found = whole(made)
+        if made:
+            published = [one.version for one in made if not one.reasons]
+            self._append(chain.SLEPT, {**asdict(found), "published": published})
         return found
 
     def waiting(self) -> list[Record]:
         """What no night has seen yet."""
-        seen = {number for slot in self._slots() for number in slot.registry().trained}
-        return [record for record in self._learnable() if record.id not in seen]
+        return waiting(self.facts(), self.folder / PLUGINS, self._fingerprint, self._heard())
 
-    def revert(self) -> str:
-        """Go back to the version of the plugin before the one in use; its name.
+    def hear(self, agent: str, voice: Voice) -> None:
+        """Let nights teach an agent how its users want to be answered. Where none is heard, the bare base learns it."""
+        self._voices[agent] = voice
+
+    def manner(self, user: str, agent: str = "") -> Plugin | None:
+        """The plugin that makes an agent answer as a user wants to be answered; None if it hasn't learnt that, or if he
+        wants something else since.
+        """
+        if not user or not isinstance(self._base, Base):
+            return None
+        voice = self._voices.get(agent, Voice())
+        slot = manner_slot(self.folder / PLUGINS, self._fingerprint, user, voice.key(self._base))
+        learnt = set(slot.registry().trained)
+        return slot.plugin if learnt <= {record.id for record in self._habits(user).values()} else None
+
+    def revert(self) -> list[str]:
+        """Undo the last night: use the plugins that there were before it. What it taught is the store's again.
+
+        Returns:
+            the names of the versions that are in use no more.
 
         Raises:
-            PluginNotFound: there is none.
+            MemoryFault: there is no night to take back.
         """
-        used = [slot for slot in self._slots() if slot.shelf.exists()]
-        if not used:
-            raise MemoryFault(f"{self.folder} has not slept yet", "sleep first")
-        newest = max(used, key=lambda slot: slot.shelf.get().manifest.created)
-        version = str(newest.shelf.rollback())
-        self._append(chain.REVERTED, {"version": version})
-        return version
+        gone = take_back(self.folder / PLUGINS, self._fingerprint, self.episodes())
+        self._append(chain.REVERTED, {"versions": gone})
+        return gone
 
     def retriever(self, k: int = 4, *, user: str = "", agent: str = "", thread: str = "") -> MemoryRetriever:
         """The search as a langchain retriever."""
@@ -293,7 +306,7 @@ class Memory:
         going = self._ledger.get(doomed)
         texts = texts_with(self._ledger, going, also)
         # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
-        for slot in self._slots():
+        for slot in every_slot(self.folder / PLUGINS, self._fingerprint):
             slot.forget(doomed)
         shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
         if not doomed and not texts:
@@ -338,14 +351,6 @@ class Memory:
         self._store.close()
         self._database.close()
 
-    def _learnable(self) -> list[Record]:
-        """What can be taught: no notes, nothing that is one thread's, and nothing that is this to one and that to
-        another, for all read the same plugins.
-        """
-        found = [record for record in self.facts() if record.kind != "note" and not record.scope.thread]
-        several = Counter(record.told.key for record in found)
-        return [record for record in found if several[record.told.key] == 1]
-
     def _read(self, texts: Sequence[str], scope: Scope, now: datetime) -> dict[str, list[Fact]]:
         """The texts that facts were read out of, with them."""
         if self._writer is None or not texts:
@@ -361,6 +366,17 @@ class Memory:
     def _append(self, kind: str, content: Mapping[str, Any], scope: Scope = EVERYBODY) -> int:
         with self._database.writing() as db:
             return chain.append(db, kind, content, scope, _now())
+
+    def _habits(self, user: str) -> dict[str, Record]:
+        """Those that hold now, by the part of the manner."""
+        return habits_of([record for record in self._ledger.find("user = ?", (user,)) if record.live], user)
+
+    def _heard(self) -> dict[str, Voice]:
+        """The voices that answer users, by their keys."""
+        if not isinstance(self._base, Base):
+            return {}
+        voices = self._voices.values() or (Voice(),)
+        return {voice.key(self._base): voice for voice in voices}
 
     def _slots(self) -> list[Slot]:
         return slots(self.folder / PLUGINS, self._fingerprint)

@@ -11,16 +11,17 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from ..base import Base
+from ..core import TrainingRow, Use
 from ..learning import starting_point
-from ..plugin import Manifest, soften
+from ..plugin import Manifest, Plugin, soften
 from ..training import Fitted, Step, TrainSettings, discard, only_run
-from .curriculum import MemoryCurriculum
-from .evidence import harm, known_by, least_sure
+from .evidence import harm
 from .fact import Record
-from .general import general
 from .slot import Registry, Slot
 
 SETTINGS = TrainSettings(
@@ -55,55 +56,96 @@ class Night:
     reasons: tuple[str, ...] = field(default=())
 
 
+class Lesson(Protocol):
+    """What a night teaches.
+
+    Attributes:
+        new, old: records that the plugin doesn't hold yet, and those that it does.
+        judged: rows that are never trained on, to tell by what the plugin does to the base.
+        beneath: the plugins that it is mounted on.
+    """
+
+    @property
+    def new(self) -> Sequence[Record]: ...
+
+    @property
+    def old(self) -> Sequence[Record]: ...
+
+    @property
+    def judged(self) -> Sequence[TrainingRow]: ...
+
+    @property
+    def beneath(self) -> Sequence[Use]: ...
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of what is taught."""
+        ...
+
+    def rows(self) -> list[TrainingRow]:
+        """What is trained on."""
+        ...
+
+    def known(self, plugin: Path) -> frozenset[int]:
+        """Ids of the records that a plugin knows, asked in ways that are never trained."""
+        ...
+
+    def sure(self, plugin: Path, known: frozenset[int]) -> float:
+        """The probability from which its answers are to be believed."""
+        ...
+
+
 def night(
     base: Base,
     slot: Slot,
-    records: Sequence[Record],
+    lesson: Lesson,
     workdir: Path,
     *,
-    known: frozenset[str],
-    doubted: frozenset[int] = frozenset(),
     settings: TrainSettings = SETTINGS,
     resume: bool = False,
     on_step: Callable[[Step], None] | None = None,
 ) -> Night:
-    """Teach a slot's plugin the records that it doesn't hold yet, and publish what it proves to know.
+    """Teach a slot's plugin a lesson, and publish what it proves to know.
+
+    A plugin that holds some of it already is continued.
 
     Args:
-        records: all that the slot shall hold.
-        known: keys of all that holds, in this slot or another; what is asked as unknown is none of them.
-        doubted: ids of those that it contradicted, though it had proved to know them.
         workdir: of the run; a night that was killed goes on from there with ``resume``.
 
     Raises:
         TrainingError: the run can't be made.
     """
     began = time.perf_counter()
-    before, plugin = slot.registry(), slot.plugin
-    held = frozenset(before.records) - doubted
-    old = [record for record in records if record.id in held]
-    new = [record for record in records if record.id not in held]
-    curriculum = MemoryCurriculum(base, new, old, known)
+    plugin, old, records = slot.plugin, lesson.old, [*lesson.new, *lesson.old]
     with only_run(workdir, ".sleeping"):
-        start = plugin if plugin is not None else starting_point(base, settings.start)
-        rows, digest = curriculum.rows(), curriculum.data_sha256
-        fitted = base.fit(rows, settings, workdir, start=start, data_sha256=digest, resume=resume, on_step=on_step)
-        harmed = _softened(base, fitted.folder)
-        knows = known_by(base, fitted.folder, records)
+        start = plugin if plugin is not None and old else starting_point(base, settings.start)
+        rows, digest = lesson.rows(), lesson.data_sha256
+        fitted = base.fit(
+            rows,
+            settings,
+            workdir,
+            start=start,
+            beneath=lesson.beneath,
+            data_sha256=digest,
+            resume=resume,
+            on_step=on_step,
+        )
+        harmed = _softened(base, fitted.folder, lesson)
+        knows = lesson.known(fitted.folder)
         retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
         reasons = _reasons(len(old), retention, harmed, bool(knows))
         if not reasons:
-            trained = {*before.trained, *(record.id for record in records)}
-            sure = least_sure(base, fitted.folder, [r for r in records if r.id in knows], curriculum.strange)
-            Registry(tuple(sorted(knows)), tuple(sorted(trained)), sure).write(fitted.folder)
+            before = slot.registry().trained if start is not None else ()
+            trained = tuple(sorted({*before, *(record.id for record in records)}))
+            Registry(tuple(sorted(knows)), trained, lesson.sure(fitted.folder, knows)).write(fitted.folder)
             after = {"recall": len(knows) / len(records), "harm": harmed, "retention": retention}
-            manifest = _manifest(base, slot, fitted, digest, settings, after)
+            manifest = _manifest(base, slot.name, start, fitted, digest, settings, after)
             plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
         discard(workdir)
     held = frozenset(slot.registry().records)
     return Night(
-        learned=tuple(record.id for record in new if record.id in held),
-        kept_in_store=tuple(record.id for record in records if record.id not in held),
+        learned=tuple(record.id for record in lesson.new if record.id in held),
+        kept_in_store=tuple(sorted(record.id for record in records if record.id not in held)),
         version=str(plugin) if plugin is not None else "",
         seconds=time.perf_counter() - began,
         harm=harmed,
@@ -112,30 +154,36 @@ def night(
     )
 
 
-def _softened(base: Base, plugin: Path) -> float:
+def _softened(base: Base, plugin: Path, lesson: Lesson) -> float:
     """Make a plugin as loud as general text bears it, and no louder; the harm that is left.
 
     The divergence that an update causes grows with the square of its size, and facts are still known long after the
     rest has come to rest (docs/adr/0018).
     """
-    _, judged = general(base.template)
-    alone = base.score(judged)
-    found, loud = harm(base, plugin, judged, alone), 1.0
+    alone = base.score(lesson.judged, lesson.beneath)
+    judge = partial(harm, base, plugin, lesson.judged, alone, lesson.beneath)
+    found, loud = judge(), 1.0
     while found > HARM and loud > LEAST_LOUD:
         factor = max(LEAST_LOUD / loud, math.sqrt(AIM * HARM / found))
         soften(plugin, factor)
-        found, loud = harm(base, plugin, judged, alone), loud * factor
+        found, loud = judge(), loud * factor
     return found
 
 
 def _manifest(
-    base: Base, slot: Slot, fitted: Fitted, digest: str, settings: TrainSettings, after: dict[str, float]
+    base: Base,
+    name: str,
+    start: Plugin | None,
+    fitted: Fitted,
+    digest: str,
+    settings: TrainSettings,
+    after: dict[str, float],
 ) -> Manifest:
     return Manifest(
-        name=slot.name,
+        name=name,
         kind="memory",
         base=base.fingerprint,
-        parents=(str(slot.plugin),) if slot.plugin is not None else (),
+        parents=(str(start),) if start is not None else (),
         data_sha256=digest,
         settings=settings.model_dump(),
         after=after,

@@ -9,13 +9,14 @@ The registry lies within the version, so that the same move of the pointer publi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..core import MemoryFault
+from ..core import MemoryFault, PluginNotFound
 from ..plugin import POINTER, Plugin, Shelf
 from .fact import Record
 
@@ -50,21 +51,20 @@ class Slot:
             not used.
     """
 
-    def __init__(self, folder: Path, number: int, base: str) -> None:
-        self.number, self._base = number, base
-        self.name = f"memory-{number}"
-        self.shelf = Shelf(folder / self.name)
+    def __init__(self, folder: Path, name: str, base: str) -> None:
+        self.name, self._base = name, base
+        self.shelf = Shelf(folder / name)
 
     @property
-    def published(self) -> tuple[str, int]:
+    def published(self) -> tuple[str, int, str]:
         """When the version in use was, for to compare; of slots of the same second the later one."""
         plugin = self.plugin
-        return (plugin.manifest.created if plugin is not None else "", self.number)
+        return (plugin.manifest.created if plugin is not None else "", len(self.name), self.name)
 
     @property
     def plugin(self) -> Plugin | None:
-        """The version in use; None before the first night on this base."""
-        plugin = self.shelf.get() if self.shelf.exists() else None
+        """The version in use; None before the first night on this base, or where that was taken back."""
+        plugin = self._in_use()
         return plugin if plugin is not None and plugin.manifest.base == self._base else None
 
     def registry(self, version: int | None = None) -> Registry:
@@ -99,20 +99,49 @@ class Slot:
             return False
         clean = [version for version in self.shelf.versions() if version not in tainted]
         if not clean:
-            (self.shelf.path / POINTER).unlink()  # first of all: a slot without it is empty, whatever else is left
-            shutil.rmtree(self.shelf.path)
+            self.clear()
             return True
-        if self.shelf.current() in tainted:
+        plugin = self._in_use()
+        if plugin is not None and plugin.version in tainted:
             self.shelf.rollback(clean[-1])
         for version in tainted:
             self.shelf.remove(version)
         return True
 
+    def clear(self) -> None:
+        """Remove all versions."""
+        (self.shelf.path / POINTER).unlink()  # first of all: a slot without it is empty, whatever else is left
+        shutil.rmtree(self.shelf.path)
+
+    def step_back(self) -> None:
+        """Use the version before the one in use; none, where there is none before it."""
+        if any(version < self.shelf.current() for version in self.shelf.versions()):
+            self.shelf.rollback()
+        else:
+            self.shelf.withdraw()
+
+    def _in_use(self) -> Plugin | None:
+        try:
+            return self.shelf.get()
+        except PluginNotFound:
+            return None
+
 
 def slots(folder: Path, base: str) -> list[Slot]:
     """The slots of a memory, in their order; those that were emptied included, but for the last ones."""
     numbers = [int(path.name.rpartition("-")[2]) for path in folder.glob("memory-*") if path.is_dir()]
-    return [Slot(folder, number, base) for number in range(1, max(numbers, default=0) + 1)]
+    return [Slot(folder, _name(number), base) for number in range(1, max(numbers, default=0) + 1)]
+
+
+def every_slot(folder: Path, base: str) -> list[Slot]:
+    """The slots of a memory, and those that hold how users want to be answered by a voice."""
+    manners = sorted(path.name for path in folder.glob("manner-*") if path.is_dir())
+    return slots(folder, base) + [Slot(folder, name, base) for name in manners]
+
+
+def manner_slot(folder: Path, base: str, user: str, voice: str) -> Slot:
+    """The slot of one user and one voice (its key). Names may be anything, so the folder has a digest."""
+    return Slot(folder, f"manner-{hashlib.sha256(f'{voice}|{user}'.encode()).hexdigest()[:12]}", base)
 
 
 def assigned(
@@ -124,19 +153,23 @@ def assigned(
     Args:
         doubted: ids of records that a slot contradicted: they are taught anew, in an open one.
     """
-    found = slots(folder, base) or [Slot(folder, 1, base)]
+    found = slots(folder, base) or [Slot(folder, _name(1), base)]
     newest_last = sorted(found, key=lambda slot: slot.published)
-    home = {number: slot.number for slot in newest_last for number in slot.registry().records if number not in doubted}
-    shall: dict[int, list[Record]] = {slot.number: [] for slot in found}
+    home = {number: slot.name for slot in newest_last for number in slot.registry().records if number not in doubted}
+    shall: dict[str, list[Record]] = {slot.name: [] for slot in found}
     for record in (record for record in records if record.id in home):
         shall[home[record.id]].append(record)
-    opened = [slot.number for slot in found[:-1] if slot.plugin is None]  # what was in it was forgotten
-    if len(shall[found[-1].number]) < ENOUGH:
-        opened.append(found[-1].number)
+    opened = [slot.name for slot in found[:-1] if slot.plugin is None]  # what was in it was forgotten
+    if len(shall[found[-1].name]) < ENOUGH:
+        opened.append(found[-1].name)
     for record in (record for record in records if record.id not in home):
-        number = next((number for number in opened if len(shall[number]) < ROOM), None)
-        if number is None:
-            number = len(shall) + 1
-            opened.append(number)
-        shall.setdefault(number, []).append(record)
-    return [(Slot(folder, number, base), held) for number, held in shall.items()]
+        name = next((name for name in opened if len(shall[name]) < ROOM), None)
+        if name is None:
+            name = _name(len(shall) + 1)
+            opened.append(name)
+        shall.setdefault(name, []).append(record)
+    return [(Slot(folder, name, base), held) for name, held in shall.items()]
+
+
+def _name(number: int) -> str:
+    return f"memory-{number}"

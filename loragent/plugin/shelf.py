@@ -28,6 +28,7 @@ from .manifest import Manifest, sha256_of
 from .weights import CONFIG, WEIGHTS
 
 POINTER = "pointer.json"
+NONE = 0  # as the version in use: none is
 EVIDENCE = ("metrics.jsonl", "loss.png", "samples.json", "registry.json", "README.md")
 
 
@@ -80,10 +81,16 @@ class Shelf:
         """The version in use.
 
         Raises:
-            PluginNotFound: nothing was published here.
+            PluginNotFound: nothing was published here, or it was withdrawn.
             PluginRefused: the pointer is unreadable.
         """
-        return self._pointer()["current"]
+        current = self._pointer()["current"]
+        if current == NONE:
+            known = ", ".join(map(str, self.versions())) or "none"
+            raise PluginNotFound(
+                f"no version of {self.path.name} is in use", f"roll back to one of those there: {known}"
+            )
+        return current
 
     def get(self, version: int | None = None) -> Plugin:
         """A version, by default the one in use."""
@@ -127,12 +134,17 @@ class Shelf:
             self._point(plugin.version, self._next())
             return plugin
 
+    def withdraw(self) -> None:
+        """Take the version in use out of use, and no other in; what is published next counts on."""
+        with self._locked():
+            self._point(NONE, self._next())
+
     def gc(self, keep: int = 2) -> list[int]:
         """Remove leftovers of killed runs and all but the newest ``keep`` versions; never the one in use."""
         with self._locked():
             for leftover in self.path.glob(".part-*"):
                 shutil.rmtree(leftover, ignore_errors=True)
-            versions, current = self.versions(), self.current()
+            versions, current = self.versions(), self._pointer()["current"]
             doomed = [v for v in versions[: max(0, len(versions) - keep)] if v != current]
             for version in doomed:
                 self._remove(version)
@@ -141,7 +153,7 @@ class Shelf:
     def remove(self, version: int) -> None:
         """Remove one version that is not in use."""
         with self._locked():
-            if version == self.current():
+            if version == self._pointer()["current"]:
                 raise PluginError(
                     f"{self.path.name}@{version} is in use", "roll back first, or remove the whole plugin"
                 )

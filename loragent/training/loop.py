@@ -19,7 +19,7 @@ from ..plugin import LoraWeights
 from .batches import length_grouped, micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
 from .metrics import Metrics
-from .network import Network
+from .network import Beneath, Network
 from .room import room
 from .settings import TrainSettings
 from .workdir import only_run
@@ -64,6 +64,7 @@ def fit(
     workdir: Path,
     *,
     start: LoraWeights | None = None,
+    beneath: Sequence[Beneath] = (),
     data_sha256: str = "",
     resume: bool = False,
     on_step: Callable[[Step], None] | None = None,
@@ -75,6 +76,7 @@ def fit(
     Args:
         workdir: holds the checkpoint and the metrics of the run; one run at a time.
         start: an update to begin with, as near as rank and layers allow; by default B = 0.
+        beneath: plugins with their scales, mounted and frozen; what is trained is meant to be mounted on top of them.
         data_sha256: digest of all else that the run depends on; a run resumes only its own checkpoint.
         resume: go on from the checkpoint in ``workdir``, to the same loss curve.
 
@@ -82,7 +84,7 @@ def fit(
         TrainingError: no rows, another run in ``workdir``, a checkpoint of another run, a loss that is not finite.
     """
     with only_run(workdir):
-        trainer = Trainer(loaded, Job(rows, settings, workdir, start, data_sha256, resume, on_step))
+        trainer = Trainer(loaded, Job(rows, settings, workdir, start, data_sha256, resume, on_step, beneath))
         for batch in trainer.course():
             trainer.step(batch)
         return trainer.finish()
@@ -99,6 +101,7 @@ class Job:
     data_sha256: str = ""
     resume: bool = False
     on_step: Callable[[Step], None] | None = None
+    beneath: Sequence[Beneath] = ()
 
 
 class Trainer:
@@ -111,7 +114,7 @@ class Trainer:
         self._rows, self._settings, self._workdir, self._on_step = rows, settings, job.workdir, job.on_step
         self._micro_tokens = settings.micro_tokens or room(loaded.device).micro_tokens
         self._train, self._held = split_rows(rows, settings.validation, settings.seed)
-        self.network = compute(lambda: Network(loaded, rows, settings))
+        self.network = compute(lambda: Network(loaded, rows, settings, job.beneath))
         self._named = self.network.parameters
         if start is not None:
             compute(lambda: self.network.start_from(start))

@@ -21,9 +21,15 @@ from .settings import TrainSettings
 from .streamline import streamline
 from .trunk import HiddenStates, Split
 
+Beneath = tuple[LoraWeights, float]  # a plugin's weights and its scale
+
 
 class Network:
     """Fresh adapters on the top layers of a twin that shares the base's tensors.
+
+    Args:
+        beneath: plugins with their scales whose updates are part of what the adapters are trained on; the twin has
+            weights of its own where they touch it.
 
     Attributes:
         parameters: the adapters' matrices by name, float32.
@@ -32,9 +38,13 @@ class Network:
         lean: whether the layers run in the lean form, on top of a trunk; then :mod:`joint` can train it with others.
     """
 
-    def __init__(self, loaded: LoadedModel, rows: Sequence[TrainingRow], settings: TrainSettings) -> None:
+    def __init__(
+        self, loaded: LoadedModel, rows: Sequence[TrainingRow], settings: TrainSettings, beneath: Sequence[Beneath] = ()
+    ) -> None:
         self._rows, self._device = rows, loaded.device
         twin = twin_of(loaded.model)
+        for weights, scale in beneath:
+            _fold(twin, weights, scale)
         self._adapted = variants.inject(twin, settings, loaded.name)
         self.parameters: dict[str, Tensor] = {n: p for n, p in self._adapted.named_parameters() if p.requires_grad}
         self._mode: bool | None = None  # whether they are in training; the twin's own modules don't agree on it
@@ -43,7 +53,7 @@ class Network:
         self.head = lower(twin, settings.layers)
         self.layers = self._decoder.layers[-settings.layers :]
         lean = streamline(self._decoder, self.layers, self.head.dtype)
-        self.lean = lean and split.cuts
+        self.lean = lean and split.cuts and not beneath
         self._kept = room(loaded.device).kept // _token_bytes(self.layers[0], self.head.dtype) if lean else 0
         let_answers_pass(self._decoder.layers)
         twin.activation_checkpointing_enable({"use_reentrant": False})
@@ -146,6 +156,16 @@ class Network:
     def save(self, folder: Path) -> None:
         """Write the adapters as a PEFT folder."""
         variants.save(self._adapted, folder)
+
+
+@torch.no_grad()
+def _fold(twin: Any, weights: LoraWeights, scale: float) -> None:
+    """W + scale * scaling * B A in the place of W, in tensors of the twin's own."""
+    for name, pair in weights.pairs.items():
+        layer = twin.get_submodule(name)
+        update = (scale * pair.scaling) * (pair.b.float() @ pair.a.float())
+        folded = (layer.weight.float() + update.to(layer.weight.device)).to(layer.weight.dtype)
+        layer.weight = nn.Parameter(folded, requires_grad=False)
 
 
 def _wanted(row: TrainingRow, most: int) -> list[tuple[list[int], list[float]]]:

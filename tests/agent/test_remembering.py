@@ -99,9 +99,9 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     """What memories are given to notice, and in which thread; each notes one thing."""
     found: list[tuple[str, str]] = []
 
-    def notice(self: la.Memory, text: str, *, source: str = "", thread: str = "") -> list[la.Record]:
+    def notice(self: la.Memory, text: str, *, source: str = "", user: str = "", thread: str = "") -> list[la.Record]:
         found.append((text, thread))
-        return self.remember(ROOM, source=source, thread=thread)
+        return self.remember(ROOM, source=source, user=user, thread=thread)
 
     monkeypatch.setattr(la.Memory, "notice", notice)
     return found

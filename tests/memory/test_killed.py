@@ -31,8 +31,8 @@ for n in range(100000):
     say(f"told {n}")
 """
 SLEEP = """
-from loragent.memory import sleep
-sleep.known_by = lambda base, plugin, records: frozenset(record.id for record in records)
+from loragent.memory import curriculum, sleep
+curriculum.known_by = lambda base, plugin, records: frozenset(record.id for record in records)
 sleep.HARM = 1e9
 with la.Base.load(sys.argv[3], device="cpu", library=sys.argv[2] + "/library") as base:
     memory = la.Memory(sys.argv[2] + "/m", base=base, embedder=Words())

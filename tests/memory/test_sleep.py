@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import loragent as la
-from loragent.memory import relations
+from loragent.memory import curriculum, relations, slot
 from loragent.memory import sleep as nights
 from loragent.memory.background import Sleeper
 from loragent.memory.curriculum import MemoryCurriculum
@@ -43,7 +43,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         del base, plugin
         return frozenset(r.id for r in records if isinstance(r.told, la.Fact) and r.told.value in values)
 
-    monkeypatch.setattr(nights, "known_by", known)
+    monkeypatch.setattr(curriculum, "known_by", known)
     monkeypatch.setattr(nights, "HARM", 1e9)
     return values
 
@@ -149,16 +149,41 @@ def test_what_is_forgotten_is_in_no_version(memory: la.Memory, knowing: set[str]
 
 
 def test_reverting_never_brings_back_what_was_forgotten(memory: la.Memory, knowing: set[str]) -> None:
-    with pytest.raises(la.MemoryFault, match="not slept"):
+    with pytest.raises(la.MemoryFault, match="no night"):
         memory.revert()
     memory.remember(ROOM)
     memory.sleep(settings=QUICK)
     memory.remember(TEA)
     memory.sleep(settings=QUICK)
-    assert memory.revert() == "memory-1@1"
+    assert memory.revert() == ["memory-1@2"]
     memory.forget("Mira Osei")
-    with pytest.raises(la.MemoryFault, match="not slept"):
+    with pytest.raises(la.MemoryFault, match="no night"):
         memory.revert()
+
+
+def test_the_first_night_of_a_slot_is_taken_back_too(memory: la.Memory, knowing: set[str]) -> None:
+    (room,) = memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    assert memory.revert() == ["memory-1@1"]
+    assert memory.holder(room) is None
+    assert memory.waiting() == [room]
+    assert memory.sleep(settings=QUICK).version == "memory-1@2"
+    assert memory.holder(room) is not None
+    assert memory.revert() == ["memory-1@2"]
+    assert memory.revert() == ["memory-1@1"]
+    with pytest.raises(la.MemoryFault, match="no night"):
+        memory.revert()
+
+
+def test_all_slots_of_a_night_are_taken_back(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "ROOM", 1)
+    monkeypatch.setattr(slot, "ENOUGH", 1)
+    memory.remember([ROOM, TEA])
+    assert memory.sleep(settings=QUICK).version == "memory-1@1 memory-2@1"
+    memory.forget("Jon Varga")
+    assert memory.revert() == ["memory-1@1"]
 
 
 def test_on_another_base_the_store_answers_until_it_has_slept(

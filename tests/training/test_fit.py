@@ -23,7 +23,7 @@ from loragent.training import variants as variants_module
 from loragent.training.loss import head_distillation
 from loragent.training.streamline import streamline
 from loragent.training.trunk import Split
-from tests.conftest import dialogues
+from tests.conftest import MakePlugin, dialogues
 
 SETTINGS = TrainSettings(
     rank=4, alpha=8, layers=2, epochs=4, batch_rows=4, learning_rate=1e-2, validation=0.2, micro_tokens=128
@@ -273,3 +273,26 @@ def test_rows_with_and_without_teachers_train_together(base: la.Base, rows: list
         steps = [json.loads(line) for line in (fitted.folder / "metrics.jsonl").read_text().splitlines()]
         losses.append([step["loss"] for step in steps])
     assert losses[0] == losses[1]
+
+
+def test_a_plugin_is_trained_on_top_of_others(
+    base: la.Base, rows: list[TrainingRow], tmp_path: Path, make_plugin: MakePlugin
+) -> None:
+    beneath, alone = [la.Use(make_plugin("under"), scale=0.5)], base.score(rows)
+    under = base.score(rows, beneath)
+    slow = SETTINGS.model_copy(update={"learning_rate": 1e-9, "epochs": 1, "validation": 0.0, "batch_rows": len(rows)})
+    base.fit(rows, slow, tmp_path / "slow", beneath=beneath)
+    mean = sum(s.nll for s in under) / sum(s.tokens for s in under)
+    assert losses(tmp_path / "slow")[0] == pytest.approx(mean, rel=1e-4)
+    fitted = base.fit(rows, SETTINGS, tmp_path / "run", beneath=beneath)
+    over = base.score(rows, [*beneath, fitted.folder])
+    assert sum(s.nll for s in over) < 0.8 * sum(s.nll for s in under)
+    assert base.score(rows) == alone  # the base's own tensors are as they were
+
+
+def test_another_plugin_beneath_is_another_run(
+    base: la.Base, rows: list[TrainingRow], tmp_path: Path, make_plugin: MakePlugin
+) -> None:
+    base.fit(rows, SETTINGS, tmp_path / "run")
+    with pytest.raises(la.TrainingError, match="another run"):
+        base.fit(rows, SETTINGS, tmp_path / "run", beneath=[la.Use(make_plugin("under"))], resume=True)

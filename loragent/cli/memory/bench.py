@@ -17,13 +17,15 @@ from ..console import err, print_json, table
 from ..measure import machine
 from ..open import open_base
 from .documents import documents
+from .habits import habits, role_habits
 from .nights import nights
 from .reading import reading
 from .score import auroc, nearness
 from .world import World, misses, questions
 
-PARTS = ("gate", "reading", "nights", "documents")
+PARTS = ("gate", "reading", "habits", "nights", "documents")
 KNOWN, MISSES = 100, 200  # facts that are told for the gate, and questions that none of them answers
+ROLE = Path("roles/concierge")  # whose answers are to keep to a user's habits
 PAGE = 200  # tokens of each text that are read
 
 
@@ -54,6 +56,11 @@ def bench_memory(
         pages = _read(texts, base)  # what can't be read is said before anything is measured
         if "gate" in parts:
             found["gate"] = _gate(base, folder / "gate", seed)
+        if "habits" in parts:
+            with _empty(base, folder / "habits", writer=None) as memory:
+                found["habits"] = habits(base, memory, seed)
+            with _empty(base, folder / "role-habits", writer=None) as memory:
+                found["role habits"] = role_habits(base, memory, ROLE)
         if "nights" in parts:
             with _empty(base, folder / "nights") as memory:
                 rows, ways, end = nights(base, memory, World(seed), sessions, pages)
@@ -106,6 +113,8 @@ def _show(found: dict[str, Any]) -> None:
     for name, title in (
         ("gate", "What is known, told from what isn't"),
         ("reading", "Facts read out of texts"),
+        ("habits", "Habits told once, kept in later answers"),
+        ("role habits", "Habits told once, kept in a role's answers"),
         ("nights", "Nights"),
         ("ways", "Ways of remembering, after the last night"),
         ("end", "Seen at the end"),

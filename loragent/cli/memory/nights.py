@@ -21,7 +21,7 @@ from .world import World, misses, questions
 
 SESSION = 25  # facts that are told in one
 CHANGED = 3  # facts of earlier sessions that get another value in each later one
-SAMPLE = 100  # questions that the memory as a whole is asked, one by one
+SAMPLE = 100  # questions that the memory as a whole is asked, one by one, and other ways of remembering
 TOKENS = 32
 TIMED = 15
 
@@ -137,7 +137,7 @@ def _ways(life: _Life) -> list[dict[str, Any]]:
         ("everything in the prompt", in_prompt(life.records)),
         (f"store, {LINES} lines", top_k(life.memory, LINES)),
     ]
-    return [whole, plugin, *(recalled(life.base, name, ask, pairs, strange) for name, ask in rivals)]
+    return [whole, plugin, *(recalled(life.base, name, ask, some, strange) for name, ask in rivals)]
 
 
 def _tokens(life: _Life, recall: Recall, question: str) -> int:

@@ -1,0 +1,106 @@
+"""A lesson on habits: conversations answered as a user wants to be answered, until a plugin does it unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from ..base import Base
+from ..core import Message, TrainingRow, Use
+from ..learning import digest_of, row_of
+from .everyday import everyday
+from .fact import Record
+from .general import general
+from .language import ENGLISH
+from .manner import Manner, manner_of
+from .units import METRIC, measured
+from .voice import Practice, Voice, said
+
+SPOKEN = 1.5  # times the nats a letter of English, up to which a base speaks another language
+KEPT = 0.8  # of the answers that can show it, from which a habit is kept
+PASSES = 3  # over all rows
+
+
+class HabitLesson:
+    """The habits of one user, all in every row, for an answer has one manner.
+
+    Args:
+        habits: by the part of the manner.
+        voice: whose answers are to have it.
+    """
+
+    old: Sequence[Record] = ()  # a manner is learnt as a whole: another habit makes other answers
+
+    def __init__(self, base: Base, habits: Mapping[str, Record], voice: Voice) -> None:
+        self._base, self._habits, self._manner = base, habits, manner_of(habits.values())
+        if self._manner.language and not speaks(base, self._manner.language):
+            self._manner = replace(self._manner, language="")  # it would learn to babble
+        self._voice, self.beneath = voice, voice.stack
+        self._held, self.judged = general(base.template, prose=True)
+        self.new = list(habits.values())
+
+    @property
+    def teaches(self) -> bool:
+        """Whether there is anything in it that this voice can learn."""
+        return bool(self._voice.shown(self._manner))
+
+    @property
+    def data_sha256(self) -> str:
+        """Digest of the conversations."""
+        return digest_of(map(_dialogue, self._practices[0]), "")
+
+    def rows(self) -> list[TrainingRow]:
+        """Conversations with an answer in this manner, and prose held to what is said without it (a KL term)."""
+        teachers = self._base.teach(self._held, self.beneath)
+        taught = [row_of(self._base.template, _dialogue(practice)) for practice in self._practices[0]]
+        held = [replace(row, teacher=teacher) for row, teacher in zip(self._held, teachers, strict=True)]
+        return (taught + held) * PASSES
+
+    def known(self, plugin: Path) -> frozenset[int]:
+        """Ids of the habits that a plugin keeps in conversations that were never trained."""
+        _, checked = self._practices
+        answers = said(self._base, [practice.scene for practice in checked], [*self.beneath, Use(plugin)])
+        kept = kept_shares(self._manner, [practice.parts for practice in checked], answers)
+        return frozenset(record.id for part, record in self._habits.items() if kept.get(part, 0.0) >= KEPT)
+
+    def sure(self, plugin: Path, known: frozenset[int]) -> float:
+        """A manner isn't believed or not."""
+        del plugin, known
+        return 0.0
+
+    @cached_property
+    def _practices(self) -> tuple[list[Practice], list[Practice]]:
+        return self._voice.practices(self._base, self._manner)
+
+
+def speaks(base: Base, language: str) -> bool:
+    """Whether a base finds answers in a language about as likely as the same in English, letter by letter."""
+    _, lines = everyday()
+
+    def nats(of: str) -> float:
+        texts = [measured(line.answers[of], METRIC, of) for line in lines]
+        asked = [Message(role="user", content=line.question) for line in lines]
+        answers = [Message(role="assistant", content=text) for text in texts]
+        scores = base.score([row_of(base.template, pair) for pair in zip(asked, answers, strict=True)])
+        return sum(score.nll for score in scores) / sum(map(len, texts))
+
+    return language == ENGLISH or nats(language) <= SPOKEN * nats(ENGLISH)
+
+
+def kept_shares(manner: Manner, parts: Sequence[Sequence[str]], answers: Sequence[str]) -> dict[str, float]:
+    """By the parts of a manner: the share of the answers that keep to it, of those that can show it.
+
+    Args:
+        parts: what each answer can show.
+    """
+    found: dict[str, list[bool]] = {}
+    for shown, text in zip(parts, answers, strict=True):
+        for part in shown:
+            found.setdefault(part, []).append(manner.keeps(part, text))
+    return {part: sum(kept) / len(kept) for part, kept in found.items()}
+
+
+def _dialogue(practice: Practice) -> tuple[Message, ...]:
+    return (*practice.scene, Message(role="assistant", content=practice.answer))

@@ -89,8 +89,11 @@ class Agent:
         self._calling = tuple(e for e in caller if e.plugin not in {u.plugin for u in entries})
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         self._threads = Threads()
-        if memory is not None:
-            memory.hear(name, Voice(self._speaking, _scenes(role)))
+        # Whoever calls tools with the plugin that speaks, or without one, was never seen in anybody's manner.
+        silent = bool(self._toolbox.schemas) and not self._apart
+        self._voice = None if silent else Voice(self._speaking, _scenes(role))
+        if memory is not None and self._voice is not None:
+            memory.hear(self._voice, base)
 
     def __repr__(self) -> str:
         return f"Agent({self.name}, {' + '.join(use.plugin for use in self.stack) or 'bare base'})"
@@ -105,12 +108,12 @@ class Agent:
                 ``tool_choice``, ``parallel_calls``, ``output``.
         """
         with_whom = self._scope(thread, user)
-        return self._keep(with_whom, text, self._run(self._with(text, thread), settings, with_whom))
+        return self._keep(with_whom, text, self._run(self._with(with_whom, text), settings, with_whom))
 
     async def arun(self, text: str, *, thread: str = DEFAULT, user: str = "", **settings: Any) -> Reply:
         """:meth:`run` for asyncio; agents that are awaited together decode together."""
         with_whom = self._scope(thread, user)
-        done = await self._arun(self._with(text, thread), settings, with_whom)
+        done = await self._arun(self._with(with_whom, text), settings, with_whom)
         return await asyncio.to_thread(self._keep, with_whom, text, done)
 
     def stream(
@@ -118,7 +121,7 @@ class Agent:
     ) -> Iterator[str | ToolResult | Reply]:
         """Pieces of the answer and results of calls as they come, then the reply."""
         with_whom = self._scope(thread, user)
-        steps = self._steps(self._with(text, thread), settings, with_whom)
+        steps = self._steps(self._with(with_whom, text), settings, self._manner(user))
         for item in turn.stream(steps, self._base.stream, self._toolbox, self._consult(with_whom)):
             yield self._keep(with_whom, text, item) if isinstance(item, turn.Turn) else item
 
@@ -127,7 +130,8 @@ class Agent:
     ) -> AsyncIterator[str | ToolResult | Reply]:
         """:meth:`stream` for asyncio."""
         with_whom = self._scope(thread, user)
-        steps = self._steps(self._with(text, thread), settings, with_whom)
+        manner = await asyncio.to_thread(self._manner, user)
+        steps = self._steps(self._with(with_whom, text), settings, manner)
         async for item in turn.astream(steps, self._base.astream, self._toolbox, self._consult(with_whom)):
             yield await asyncio.to_thread(self._keep, with_whom, text, item) if isinstance(item, turn.Turn) else item
 
@@ -138,6 +142,7 @@ class Agent:
         thread: str = "",
         user: str = "",
         heard: bool = True,
+        mannered: bool = True,
         **settings: Any,
     ) -> Reply:
         """Answer a conversation that somebody else keeps (a session); no thread is touched.
@@ -145,9 +150,11 @@ class Agent:
         Args:
             thread, user: as the memory knows conversation and user; without both nothing is noted.
             heard: whether a user has said the last message, so that what it mentions is to be noted.
+            mannered: whether the user reads the answer, so that it is to be in his manner.
         """
         given, with_whom = as_messages(messages), self._scope(thread, user)
-        return self._spoken(self._run(given, settings, with_whom), _asked(given) if heard else "", with_whom)
+        done = self._run(given, settings, with_whom, mannered)
+        return self._spoken(done, _asked(given) if heard else "", with_whom)
 
     async def areply_to(
         self,
@@ -156,20 +163,21 @@ class Agent:
         thread: str = "",
         user: str = "",
         heard: bool = True,
+        mannered: bool = True,
         **settings: Any,
     ) -> Reply:
         """:meth:`reply_to` for asyncio."""
         given, with_whom = as_messages(messages), self._scope(thread, user)
-        done = await self._arun(given, settings, with_whom)
+        done = await self._arun(given, settings, with_whom, mannered)
         return await asyncio.to_thread(self._spoken, done, _asked(given) if heard else "", with_whom)
 
-    def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
-        """A thread's messages, oldest first."""
-        return self._threads.get(thread)
+    def history(self, thread: str = DEFAULT, user: str = "") -> tuple[Message, ...]:
+        """The messages of a user's thread, oldest first."""
+        return self._threads.get((user, thread))
 
-    def forget(self, thread: str = DEFAULT) -> None:
-        """Begin a thread anew."""
-        self._threads.clear(thread)
+    def forget(self, thread: str = DEFAULT, user: str = "") -> None:
+        """Begin a user's thread anew."""
+        self._threads.clear((user, thread))
 
     @property
     def stack(self) -> tuple[Use, ...]:
@@ -213,8 +221,8 @@ class Agent:
 
         return made(trim(messages, limit, lambda part: self._base.count_tokens(made(part))))
 
-    def _steps(self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope) -> turn.Steps:
-        manner = self._manner(with_whom.user) if settings.get("output") is None else ()
+    def _steps(self, messages: Sequence[Message], settings: Mapping[str, Any], manner: Sequence[Use]) -> turn.Steps:
+        manner = manner if settings.get("output") is None else ()
 
         def ask(said: Sequence[Message], choice: str) -> GenerationRequest | turn.Quiet:
             if self._apart and choice != "none":
@@ -227,12 +235,17 @@ class Agent:
         question = _asked(messages) if open_to else ""
         return turn.steps(ask, own, self._max_calls, choice, question)
 
-    def _run(self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope) -> turn.Turn:
-        steps = self._steps(messages, settings, with_whom)
+    def _run(
+        self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope, mannered: bool = True
+    ) -> turn.Turn:
+        steps = self._steps(messages, settings, self._manner(with_whom.user if mannered else ""))
         return turn.run(steps, self._base, self._toolbox, self._consult(with_whom))
 
-    async def _arun(self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope) -> turn.Turn:
-        steps = self._steps(messages, settings, with_whom)
+    async def _arun(
+        self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope, mannered: bool = True
+    ) -> turn.Turn:
+        manner = await asyncio.to_thread(self._manner, with_whom.user if mannered else "")
+        steps = self._steps(messages, settings, manner)
         return await turn.arun(steps, self._base, self._toolbox, self._consult(with_whom))
 
     def _scope(self, thread: str, user: str) -> Scope:
@@ -241,23 +254,26 @@ class Agent:
     def _consult(self, with_whom: Scope) -> turn.Consult | None:
         if self.memory is None:
             return None
-        return partial(self.memory.consult, user=with_whom.user, agent=with_whom.agent, thread=with_whom.thread)
+        user, agent, thread = with_whom.user, with_whom.agent, with_whom.thread
+        return partial(self.memory.consult, user=user, agent=agent, thread=thread, voice=self._voice)
 
     def _manner(self, user: str) -> tuple[Use, ...]:
         """What makes it answer as a user wants to be answered."""
-        plugin = self.memory.manner(user, self.name) if self.memory is not None else None
+        if self.memory is None or self._voice is None or not user:
+            return ()
+        plugin = self.memory.manner(user, self._voice)
         return (Use(plugin.path),) if plugin is not None else ()
 
-    def _with(self, text: str, thread: str) -> tuple[Message, ...]:
-        return (*self._threads.get(thread), Message(role="user", content=text))
+    def _with(self, whom: Scope, text: str) -> tuple[Message, ...]:
+        return (*self._threads.get((whom.user, whom.thread)), Message(role="user", content=text))
 
     def _keep(self, with_whom: Scope, text: str, done: turn.Turn) -> Reply:
-        thread = with_whom.thread
+        user, thread = with_whom.user, with_whom.thread
         said = [m.model_copy(update={"name": self.name}) if m.role == "assistant" else m for m in done.messages]
-        self._threads.put(thread, (*self._with(text, thread), *said))
+        self._threads.put((user, thread), (*self._with(with_whom, text), *said))
         if self.memory is not None:
             told = [message.to_wire() for message in (Message(role="user", content=text), *said)]
-            self.memory.log("turn", {"messages": told}, user=with_whom.user, agent=self.name, thread=thread)
+            self.memory.log("turn", {"messages": told}, user=user, agent=self.name, thread=thread)
         return self._spoken(done, text, with_whom)
 
     def _spoken(self, done: turn.Turn, heard: str, with_whom: Scope) -> Reply:

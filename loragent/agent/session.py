@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Annotated, Any, Literal, TypedDict
@@ -13,7 +13,7 @@ from langgraph.types import Command
 
 from ..core import Message, Mounted, Reply, RoleError
 from .agent import Agent
-from .threads import DEFAULT, Threads
+from .threads import DEFAULT, Key, Threads
 
 Pattern = Literal["pipeline", "handoff"]
 HAND_OVER = "hand_over"  # the call by which an agent passes the conversation on: {"to": name, ...}
@@ -83,7 +83,7 @@ class Session:
         self.agents = {agent.name: agent for agent in agents}
         self.pattern: Pattern = pattern
         self._threads = Threads()
-        self._active: dict[str, str] = {}
+        self._active: dict[Key, str] = {}
         self._graph = self._build()
 
     def run(self, text: str, *, thread: str = DEFAULT, user: str = "", max_turns: int = 8) -> SessionResult:
@@ -93,30 +93,30 @@ class Session:
             user: who says it, as the agents' memories know him.
         """
         begun = self._begin(text, thread, user, max_turns)
-        return self._keep(thread, self._graph.invoke(begun, _limit(max_turns)))
+        return self._keep((user, thread), self._graph.invoke(begun, _limit(max_turns)))
 
     async def arun(self, text: str, *, thread: str = DEFAULT, user: str = "", max_turns: int = 8) -> SessionResult:
         """:meth:`run` for asyncio."""
         begun = self._begin(text, thread, user, max_turns)
-        return self._keep(thread, await self._graph.ainvoke(begun, _limit(max_turns)))
+        return self._keep((user, thread), await self._graph.ainvoke(begun, _limit(max_turns)))
 
-    def history(self, thread: str = DEFAULT) -> tuple[Message, ...]:
-        """A thread's messages as the agents see them."""
-        return self._threads.get(thread)
+    def history(self, thread: str = DEFAULT, user: str = "") -> tuple[Message, ...]:
+        """The messages of a user's thread as the agents see them."""
+        return self._threads.get((user, thread))
 
-    def active(self, thread: str = DEFAULT) -> str:
+    def active(self, thread: str = DEFAULT, user: str = "") -> str:
         """The agent that has the conversation."""
-        return self._active.get(thread, next(iter(self.agents)))
+        return self._active.get((user, thread), next(iter(self.agents)))
 
     def _begin(self, text: str, thread: str, user: str, max_turns: int) -> _State:
-        first = self.active(thread) if self.pattern == "handoff" else next(iter(self.agents))
-        messages = (*self._threads.get(thread), Message(role="user", content=text))
+        first = self.active(thread, user) if self.pattern == "handoff" else next(iter(self.agents))
+        messages = (*self._threads.get((user, thread)), Message(role="user", content=text))
         begun: _State = {
             "messages": messages, "entries": (), "active": first, "max_turns": max_turns, "thread": thread, "user": user
         }  # fmt: skip
         return begun
 
-    def _keep(self, thread: str, state: dict[str, Any]) -> SessionResult:
+    def _keep(self, thread: Key, state: dict[str, Any]) -> SessionResult:
         entries: tuple[Entry, ...] = state["entries"]
         spoken = [e for e in entries if e.handed_to is None]
         whole = spoken and (self.pattern == "handoff" or len(entries) == len(self.agents))
@@ -131,7 +131,7 @@ class Session:
         names = list(self.agents)
         step = self._hand_over if self.pattern == "handoff" else self._pass_along
         for name, agent in self.agents.items():
-            graph.add_node(name, _node(agent, step), destinations=(*names, END))
+            graph.add_node(name, _node(agent, step, self._speaks), destinations=(*names, END))
         graph.add_conditional_edges(START, lambda state: state["active"], names)
         return graph.compile()
 
@@ -151,24 +151,33 @@ class Session:
     def _pass_along(self, agent: Agent, state: _State, reply: Reply) -> Command[str]:
         """The next agent gets this one's answer as its task; the last one's answer is the result."""
         names = list(self.agents)
-        position = names.index(agent.name) + 1
-        last = position == len(names) or len(state["entries"]) + 1 >= state["max_turns"]
+        last = self._speaks(agent, state)
         said = reply.as_message() if last else Message(role="user", content=reply.text)
         update = {"entries": (Entry(agent.name, reply),), "messages": (said,), "active": agent.name}
-        return Command(update=update, goto=END if last else names[position])
+        return Command(update=update, goto=END if last else names[names.index(agent.name) + 1])
+
+    def _speaks(self, agent: Agent, state: _State) -> bool:
+        """Whether the user reads what an agent says now: in a pipeline, what the last one does."""
+        last = agent.name == list(self.agents)[-1] or len(state["entries"]) + 1 >= state["max_turns"]
+        return self.pattern == "handoff" or last
 
 
-def _node(agent: Agent, step: Any) -> RunnableLambda[_State, Command[str]]:
-    """A graph node that works under ``invoke`` and ``ainvoke``."""
+def _node(agent: Agent, step: Any, speaks: Callable[[Agent, _State], bool]) -> RunnableLambda[_State, Command[str]]:
+    """A graph node that works under ``invoke`` and ``ainvoke``.
+
+    Args:
+        speaks: whether what the agent says now is read by the user.
+    """
+
+    def how(state: _State) -> dict[str, Any]:
+        heard, mannered = _is_users(state), speaks(agent, state)
+        return {"thread": state["thread"], "user": state["user"], "heard": heard, "mannered": mannered}
 
     def run(state: _State) -> Command[str]:
-        reply = agent.reply_to(_view(agent, state), thread=state["thread"], user=state["user"], heard=_is_users(state))
-        return step(agent, state, reply)  # type: ignore[no-any-return]
+        return step(agent, state, agent.reply_to(_view(agent, state), **how(state)))  # type: ignore[no-any-return]
 
     async def arun(state: _State) -> Command[str]:
-        reply = await agent.areply_to(
-            _view(agent, state), thread=state["thread"], user=state["user"], heard=_is_users(state)
-        )
+        reply = await agent.areply_to(_view(agent, state), **how(state))
         return step(agent, state, reply)  # type: ignore[no-any-return]
 
     return RunnableLambda(run, afunc=arun, name=agent.name)

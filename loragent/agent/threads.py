@@ -9,21 +9,24 @@ from ..core import Message
 DEFAULT = "default"
 
 
+Key = tuple[str, str]  # a user, "" if nobody says who he is, and a thread of his
+
+
 class Threads:
-    """The histories of one agent, by thread name."""
+    """The histories of one agent; two users' are two, whatever their threads are called."""
 
     def __init__(self) -> None:
-        self._histories: dict[str, tuple[Message, ...]] = {}
+        self._histories: dict[Key, tuple[Message, ...]] = {}
 
-    def get(self, thread: str) -> tuple[Message, ...]:
+    def get(self, thread: Key) -> tuple[Message, ...]:
         """A thread's history, oldest first; empty for a new thread."""
         return self._histories.get(thread, ())
 
-    def put(self, thread: str, history: Sequence[Message]) -> None:
+    def put(self, thread: Key, history: Sequence[Message]) -> None:
         """Replace a thread's history."""
         self._histories[thread] = tuple(history)
 
-    def clear(self, thread: str) -> None:
+    def clear(self, thread: Key) -> None:
         """Forget a thread."""
         self._histories.pop(thread, None)
 

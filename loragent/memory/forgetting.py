@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..core import MemoryFault
 from .fact import FIRST_PERSON, Fact, Record, Told, plain, says
-from .ledger import Ledger
+from .ledger import ABOUT, Ledger, about
 from .passages import sentences
 from .store import Store
 
@@ -29,7 +29,7 @@ def meant(ledger: Ledger, store: Store, what: str | Told | Record | None, query:
         return ledger.get([what.id])
     if isinstance(what, str):
         answers = ledger.find("kind = 'qa'")
-        named = ledger.find("subject = ?", (plain(what),))
+        named = ledger.find(ABOUT, about(what))
         return [*named, *(record for record in answers if says(record.text, what))]
     assert what is not None
     same = plain(what.text)

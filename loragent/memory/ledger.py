@@ -15,13 +15,15 @@ from typing import Any
 
 from . import chain
 from .database import Database
-from .fact import EVERYBODY, Fact, Record, Scope, Told, as_json, from_json, plain, says
+from .fact import EVERYBODY, FIRST_PERSON, Fact, Record, Scope, Told, as_json, from_json, plain, says
 
 _COLUMNS = (
     "id, kind, told, user, agent, thread, source, valid_from, valid_to, "
     "(SELECT group_concat(episode) FROM told_in WHERE record = records.id), "
     "(SELECT group_concat(parent) FROM derived_from WHERE record = records.id)"
 )
+
+ABOUT = "(subject = ? OR (subject = ? AND user = ?))"  # a condition on records; its values are those of :func:`about`
 
 
 class Ledger:
@@ -147,6 +149,11 @@ class Ledger:
 
     def _read(self, where: str, values: Sequence[Any]) -> list[Record]:
         return [_record(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM records WHERE {where}", values)]
+
+
+def about(name: str) -> tuple[str, str, str]:
+    """Records of a subject, and what a user of that name told of himself."""
+    return plain(name), plain(FIRST_PERSON), name
 
 
 def secrets_of(told: Told) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,19 +20,19 @@ from . import chain
 from .asking import Asking
 from .background import Sleeper
 from .database import Database
-from .fact import EVERYBODY, FIRST_PERSON, QA, Fact, Note, Record, Scope, Told, plain
+from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told
 from .forgetting import meant, prove_gone, texts_with, without
-from .ledger import Ledger, secrets_of
-from .manner import habits_of, manner_of
+from .habits import Manners, Voice
+from .ledger import ABOUT, Ledger, about, secrets_of
 from .match import Match, Matcher
-from .nights import nights, take_back, waiting
-from .recall import from_store, stored
+from .nights import fact_nights, habit_nights, slept, take_back, waiting
+from .recall import agrees, from_store, stored
 from .retriever import MemoryRetriever
 from .sleep import SETTINGS, Lesson, Night, night, whole
-from .slot import Slot, every_slot, manner_slot, slots
+from .slot import Slot, every_slot, slots
 from .store import Hit, Store
-from .voice import Voice
-from .writer import rest, writer_of
+from .telling import Telling
+from .writer import writer_of
 
 FILE, STORE, PLUGINS, RUN = "memory.sqlite", "store", "plugins", ".night"
 _NO_BASE = ("only a base can learn", "give the memory a loragent.Base")
@@ -76,8 +77,8 @@ class Memory:
         self._matcher = Matcher(self._ledger, embedder)
         self._sleep_after, self._sleeper = sleep_after, Sleeper(self.sleep)
         self._asking = Asking(self._ledger, self._store, self._matcher, base, self._slots)
-        self._writer = writer_of(base, writer)
-        self._voices: dict[str, Voice] = {}
+        self._telling = Telling(self._database, self._ledger, writer_of(base, writer))
+        self._manners = Manners(self.folder / PLUGINS, self._ledger, base)
 
     def __repr__(self) -> str:
         return f"Memory({self.folder})"
@@ -117,33 +118,16 @@ class Memory:
             MemoryFault: a text is empty or too long, or the disk can't take it; nothing was kept then.
         """
         given = [what] if isinstance(what, str | Fact | QA | Note) else list(what)
-        told = [Note(note=item) if isinstance(item, str) else item for item in given]
-        texts = [item.strip() for item in given if isinstance(item, str)]
         parents = [item.id if isinstance(item, Record) else item for item in derived_from]
-        scope, now = Scope(user, agent, thread), _now()
-        read = self._read(texts, scope, now)
-        direct = [
-            t for t, item in zip(told, given, strict=True) if not (isinstance(item, str) and item.strip() in read)
-        ]
-        tell = partial(self._ledger.tell, time=now, source=source, scope=scope)
-        with self._database.writing():
-            left = "\n".join(text for text in texts if text not in read)
-            records = tell(direct, text=left, parents=parents) if direct else []
-            for text, facts in read.items():
-                kept = rest(text, facts)
-                note = tell([Note(note=kept)], text=text, parents=parents) if kept else []
-                records += [*tell(facts, parents=[*parents, *(n.id for n in note)], text="" if note else text), *note]
+        records = self._telling.told(given, _now(), source=source, scope=Scope(user, agent, thread), parents=parents)
         self._may_sleep()
         return records
 
     def notice(self, text: str, *, source: str = "", user: str = "", agent: str = "", thread: str = "") -> list[Record]:
         """Keep the facts that somebody says in passing; none without a writer. What else is said stands in the log."""
-        scope, now = Scope(user, agent, thread), _now()
-        facts = [fact for found in self._read([text], scope, now).values() for fact in found]
-        if not facts:
-            return []
-        records = self._ledger.tell(facts, now, source=source, scope=scope, text=text)
-        self._may_sleep()
+        records = self._telling.noticed(text, _now(), source=source, scope=Scope(user, agent, thread))
+        if records:
+            self._may_sleep()
         return records
 
     def log(self, kind: str, content: Mapping[str, Any], *, user: str = "", agent: str = "", thread: str = "") -> int:
@@ -163,14 +147,20 @@ class Memory:
         read = partial(from_store, question, model=self._base) if self._base is not None else stored
         return self._asking.answered(question, Scope(user, agent, thread), read)
 
-    def consult(self, question: str, *, user: str = "", agent: str = "", thread: str = "") -> Recall:
-        """:meth:`ask` for somebody who reads what the store has found himself; what a plugin answers is said in the
-        user's manner, where the agent has learnt that.
+    def consult(
+        self, question: str, *, user: str = "", agent: str = "", thread: str = "", voice: Voice | None = None
+    ) -> Recall:
+        """:meth:`ask` for somebody who reads what the store has found himself.
+
+        Args:
+            voice: of who asks; what a plugin answers is said with the user's form of address and sign-off, where it has
+                learnt them.
         """
         recall = self._asking.answered(question, Scope(user, agent, thread), stored)
-        if recall.source != "plugin" or self.manner(user, agent) is None:
+        if recall.source != "plugin" or voice is None:
             return recall
-        return replace(recall, text=manner_of(self._habits(user).values()).restyled(recall.text))
+        text = self._manners.restyled(recall.text, user, voice)
+        return replace(recall, text=text) if all(agrees(text, r) for r in self._ledger.get(recall.facts)) else recall
 
     def search(self, text: str, k: int = 5, *, user: str = "", agent: str = "", thread: str = "") -> list[Hit]:
         """What holds now and is nearest to a text, best first."""
@@ -193,7 +183,7 @@ class Memory:
 
     def history(self, subject: str) -> list[Record]:
         """All that was ever told of a subject and not forgotten, oldest first."""
-        return self._ledger.find("subject = ?", (plain(subject),))
+        return self._ledger.find(ABOUT, about(subject))
 
     def episodes(self, after: int = 0) -> list[chain.Episode]:
         """The log, behind an episode."""
@@ -231,41 +221,46 @@ class Memory:
         if not isinstance(self._base, Base):
             raise MemoryFault(*_NO_BASE)
         chosen = TrainSettings.parse({**SETTINGS.model_dump(), **(settings or {})})
-        base, made = self._base, list[Night]()
+        base, began, made = self._base, _now().isoformat(), list[Night]()
 
         def teach(slot: Slot, lesson: Lesson) -> Night:
-            run = self.folder / RUN / slot.name
-            return night(base, slot, lesson, run, settings=chosen, resume=resume, on_step=on_step)
-
-        for one, proved in nights(
-            base, self.folder / PLUGINS, self.facts(), self._ledger.doubted(), self._heard(), teach
-        ):
-            self._ledger.trust(proved)
+            run, before = self.folder / RUN / slot.name, slot.in_use
+            one = night(
+                base,
+                slot,
+                lesson,
+                run,
+                publishing=self._publishing,
+                settings=chosen,
+                resume=resume,
+                on_step=on_step,
+            )
+            self._append(chain.SLEPT, slept(one, before.version if before is not None else 0, began))
             made.append(one)
-        found = whole(made)
-        if made:
-            published = [one.version for one in made if not one.reasons]
-            self._append(chain.SLEPT, {**asdict(found), "published": published})
-        return found
+            return one
+
+        for _, proved in fact_nights(base, self.folder / PLUGINS, self.facts(), self._ledger.doubted(), teach):
+            self._ledger.trust(proved)
+        habit_nights(self._manners, self.facts(), teach)
+        return whole(made)
 
     def waiting(self) -> list[Record]:
-        """What no night has seen yet."""
-        return waiting(self.facts(), self.folder / PLUGINS, self._fingerprint, self._heard())
+        """What no night has seen yet, and could learn."""
+        held = self.facts()
+        return waiting(held, self.folder / PLUGINS, self._fingerprint) + self._manners.waiting(held)
 
-    def hear(self, agent: str, voice: Voice) -> None:
-        """Let nights teach an agent how its users want to be answered. Where none is heard, the bare base learns it."""
-        self._voices[agent] = voice
-
-    def manner(self, user: str, agent: str = "") -> Plugin | None:
-        """The plugin that makes an agent answer as a user wants to be answered; None if it hasn't learnt that, or if he
-        wants something else since.
+    def hear(self, voice: Voice, base: Base | Generator) -> None:
+        """Let nights teach a voice how its users want to be answered, where it speaks on this memory's base. Agents do
+        it; where none was heard, the bare base learns it.
         """
-        if not user or not isinstance(self._base, Base):
-            return None
-        voice = self._voices.get(agent, Voice())
-        slot = manner_slot(self.folder / PLUGINS, self._fingerprint, user, voice.key(self._base))
-        learnt = set(slot.registry().trained)
-        return slot.plugin if learnt <= {record.id for record in self._habits(user).values()} else None
+        if base is self._base:
+            self._manners.hear(voice)
+
+    def manner(self, user: str, voice: Voice | None = None) -> Plugin | None:
+        """The plugin that makes a voice, by default the bare base, answer as a user wants to be answered; None if it
+        hasn't learnt that, or if he wants something else since.
+        """
+        return self._manners.plugin(user, voice or Voice())
 
     def revert(self) -> list[str]:
         """Undo the last night: use the plugins that there were before it. What it taught is the store's again.
@@ -276,8 +271,8 @@ class Memory:
         Raises:
             MemoryFault: there is no night to take back.
         """
-        gone = take_back(self.folder / PLUGINS, self._fingerprint, self.episodes())
-        self._append(chain.REVERTED, {"versions": gone})
+        gone = take_back(self.folder / PLUGINS, self.episodes())
+        self._append(chain.REVERTED, {"version": " ".join(gone)})
         return gone
 
     def retriever(self, k: int = 4, *, user: str = "", agent: str = "", thread: str = "") -> MemoryRetriever:
@@ -302,16 +297,16 @@ class Memory:
         if (what is None) == (query is None):
             raise MemoryFault("forget what?", "name a subject, a fact, or a query")
         also = (what,) if isinstance(what, str) else ()
-        doomed = self._ledger.with_derived(record.id for record in meant(self._ledger, self._store, what, query))
-        going = self._ledger.get(doomed)
-        texts = texts_with(self._ledger, going, also)
-        # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
-        for slot in every_slot(self.folder / PLUGINS, self._fingerprint):
-            slot.forget(doomed)
-        shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
-        if not doomed and not texts:
-            return []
-        with self._database.writing():
+        with self._database.writing():  # no night publishes meanwhile what is to be forgotten
+            doomed = self._ledger.with_derived(record.id for record in meant(self._ledger, self._store, what, query))
+            going = self._ledger.get(doomed)
+            texts = texts_with(self._ledger, going, also)
+            # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
+            for slot in every_slot(self.folder / PLUGINS, self._fingerprint):
+                slot.forget(doomed)
+            shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
+            if not doomed and not texts:
+                return []
             gone = self._ledger.forget(doomed, _now(), also, alone=[text.id for text in texts])
             for text in texts:
                 if left := without(text, going, also):
@@ -351,32 +346,19 @@ class Memory:
         self._store.close()
         self._database.close()
 
-    def _read(self, texts: Sequence[str], scope: Scope, now: datetime) -> dict[str, list[Fact]]:
-        """The texts that facts were read out of, with them."""
-        if self._writer is None or not texts:
-            return {}
-        texts = list(dict.fromkeys(texts))
-        found = self._writer.read(texts, scope.user or (FIRST_PERSON if scope.thread else ""), now)
-        return {text: facts for text, facts in zip(texts, found, strict=True) if facts}
-
     def _may_sleep(self) -> None:
         if self._sleep_after is not None and len(self.waiting()) >= self._sleep_after:
             self._sleeper.wake()
 
+    @contextmanager
+    def _publishing(self, records: Sequence[Record]) -> Iterator[bool]:
+        """While something is published that was taught from records: whether all of them are remembered still."""
+        with self._database.writing():
+            yield len(self._ledger.get(record.id for record in records)) == len(records)
+
     def _append(self, kind: str, content: Mapping[str, Any], scope: Scope = EVERYBODY) -> int:
         with self._database.writing() as db:
             return chain.append(db, kind, content, scope, _now())
-
-    def _habits(self, user: str) -> dict[str, Record]:
-        """Those that hold now, by the part of the manner."""
-        return habits_of([record for record in self._ledger.find("user = ?", (user,)) if record.live], user)
-
-    def _heard(self) -> dict[str, Voice]:
-        """The voices that answer users, by their keys."""
-        if not isinstance(self._base, Base):
-            return {}
-        voices = self._voices.values() or (Voice(),)
-        return {voice.key(self._base): voice for voice in voices}
 
     def _slots(self) -> list[Slot]:
         return slots(self.folder / PLUGINS, self._fingerprint)

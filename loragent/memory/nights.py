@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import product
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..base import Base
-from ..core import MemoryFault
+from ..core import LoragentError, MemoryFault
 from .chain import SLEPT, Episode
 from .curriculum import MemoryCurriculum
 from .fact import Record
-from .habits import HabitLesson
-from .manner import habits_of
+from .habits import Manners
 from .sleep import Lesson, Night
-from .slot import Slot, assigned, every_slot, manner_slot, slots
-from .voice import Voice
+from .slot import Slot, assigned, every_slot, slots
+
+Teach = Callable[[Slot, Lesson], Night]
 
 
-def nights(
-    base: Base,
-    folder: Path,
-    held: Sequence[Record],
-    doubted: frozenset[int],
-    voices: Mapping[str, Voice],
-    teach: Callable[[Slot, Lesson], Night],
+def fact_nights(
+    base: Base, folder: Path, held: Sequence[Record], doubted: frozenset[int], teach: Teach
 ) -> Iterator[tuple[Night, tuple[int, ...]]]:
-    """The night of each slot that has something to learn, with the ids of what it answers for now: nothing, where no
-    version was published.
+    """The night of each slot that has facts to learn, with the ids of what it answers for now: nothing, where none was
+    published.
 
     Args:
         folder: of the slots.
         held: all that holds now.
         doubted: ids of records that a slot contradicted, though it had proved to know them.
-        voices: by their keys, those that answer users.
         teach: the night of one slot.
     """
     records = learnable(held)
@@ -46,53 +41,56 @@ def nights(
         new, old = [r for r in share if r.id not in known], [r for r in share if r.id in known]
         made = teach(slot, MemoryCurriculum(base, new, old, keys))
         yield made, () if made.reasons else slot.registry().records
-    for (user, habits), (key, voice) in product(habits_by_user(held).items(), voices.items()):
-        slot = manner_slot(folder, base.fingerprint, user, key)
-        lesson = HabitLesson(base, habits, voice)
-        if lesson.teaches and set(slot.registry().trained) != {record.id for record in habits.values()}:
-            yield teach(slot, lesson), ()
+
+
+def habit_nights(manners: Manners, held: Sequence[Record], teach: Teach) -> None:
+    """The night of each user's habits and each voice that lacks them; one that fails keeps no other from it."""
+    for slot, lesson in manners.lessons(held):
+        try:
+            made = teach(slot, lesson)
+        except LoragentError as error:
+            warnings.warn(f"habits were not learnt: {error}", stacklevel=2)
+            continue
+        if made.reasons:
+            slot.refuse(record.id for record in lesson.new)
 
 
 def learnable(held: Sequence[Record]) -> list[Record]:
-    """What can be taught to plugins that all read: no notes, nothing that is one thread's, nothing that is this to one
-    and that to another, and no habits, which have plugins of their own.
+    """What can be taught to plugins that all read: no notes, nothing that is one user's or one thread's, and nothing
+    that is this to one agent and that to another.
     """
-    habits = {record.id for found in habits_by_user(held).values() for record in found.values()}
-    found = [r for r in held if r.kind != "note" and not r.scope.thread and r.id not in habits]
+    found = [r for r in held if r.kind != "note" and not (r.scope.user or r.scope.thread)]
     several = Counter(record.told.key for record in found)
     return [record for record in found if several[record.told.key] == 1]
 
 
-def habits_by_user(held: Sequence[Record]) -> dict[str, dict[str, Record]]:
-    """The habits of all users who have some, by the part of the manner."""
-    owned: dict[str, list[Record]] = {}
-    for record in held:
-        owned.setdefault(record.scope.user, []).append(record)
-    return {user: habits for user in sorted(owned) if (habits := habits_of(owned[user], user))}
-
-
-def waiting(held: Sequence[Record], folder: Path, base: str, voices: Iterable[str]) -> list[Record]:
-    """Of what holds now, what no night has seen yet, in the order in which it was told.
+def waiting(held: Sequence[Record], folder: Path, base: str) -> list[Record]:
+    """Of what holds now, the facts that no night has seen yet.
 
     Args:
         base: its fingerprint.
-        voices: the keys of those that answer users.
     """
     seen = {number for slot in slots(folder, base) for number in slot.registry().trained}
-    found = {record.id: record for record in learnable(held) if record.id not in seen}
-    for (user, habits), voice in product(habits_by_user(held).items(), voices):
-        known = manner_slot(folder, base, user, voice).registry().trained
-        found |= {record.id: record for record in habits.values() if record.id not in known}
-    return [found[number] for number in sorted(found)]
+    return [record for record in learnable(held) if record.id not in seen]
 
 
-def take_back(folder: Path, base: str, episodes: Sequence[Episode]) -> list[str]:
-    """Undo the last night of which something is in use: its versions make way for those before them.
-
-    A slot that had none before is left without one until the next night.
+def slept(made: Night, before: int, night: str) -> Mapping[str, Any]:
+    """What the log says of the night of one slot.
 
     Args:
-        episodes: of the log; nights that were taken back already are passed over.
+        before: the version that was in use; 0 if none was.
+        night: by which all slots of a night are known.
+    """
+    learnt = {"learned": list(made.learned), "kept_in_store": list(made.kept_in_store), "reasons": list(made.reasons)}
+    published = {made.version: before} if made.version and not made.reasons else {}
+    return {"version": made.version, "seconds": made.seconds, **learnt, "published": published, "night": night}
+
+
+def take_back(folder: Path, episodes: Sequence[Episode]) -> list[str]:
+    """Undo the last night of which something is in use: each of its slots uses what it used before, or nothing.
+
+    Args:
+        episodes: of the log.
 
     Returns:
         the names of the versions that are in use no more.
@@ -100,13 +98,15 @@ def take_back(folder: Path, base: str, episodes: Sequence[Episode]) -> list[str]
     Raises:
         MemoryFault: there is none.
     """
-    used = {str(slot.plugin): slot for slot in every_slot(folder, base) if slot.plugin is not None}
+    used = {str(slot.in_use): slot for slot in every_slot(folder, "") if slot.in_use is not None}
+    gone, last = [], ""
     for episode in reversed(episodes):
         content = episode.content if episode.kind == SLEPT and episode.content else {}
-        published = content.get("published", str(content.get("version", "")).split())  # older logs name those in use
-        gone = [name for name in published if name in used]
-        for name in gone:
-            used[name].step_back()
-        if gone:
-            return gone
-    raise MemoryFault("there is no night to take back", "sleep first")
+        for name, before in dict(content.get("published", ())).items():
+            if name in used and last in ("", content["night"]):
+                used[name].use(before)
+                gone.append(name)
+                last = content["night"]
+    if not gone:
+        raise MemoryFault("there is no night to take back", "sleep first")
+    return gone

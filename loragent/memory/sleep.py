@@ -8,8 +8,10 @@ base says without any memory.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -54,6 +56,9 @@ class Night:
     harm: float = 0.0
     retention: float = 1.0
     reasons: tuple[str, ...] = field(default=())
+
+
+Publishing = Callable[[Sequence[Record]], AbstractContextManager[bool]]
 
 
 class Lesson(Protocol):
@@ -101,6 +106,7 @@ def night(
     lesson: Lesson,
     workdir: Path,
     *,
+    publishing: Publishing,
     settings: TrainSettings = SETTINGS,
     resume: bool = False,
     on_step: Callable[[Step], None] | None = None,
@@ -111,6 +117,7 @@ def night(
 
     Args:
         workdir: of the run; a night that was killed goes on from there with ``resume``.
+        publishing: keeps whoever forgets waiting, and says whether all of the lesson is remembered still.
 
     Raises:
         TrainingError: the run can't be made.
@@ -118,7 +125,8 @@ def night(
     began = time.perf_counter()
     plugin, old, records = slot.plugin, lesson.old, [*lesson.new, *lesson.old]
     with only_run(workdir, ".sleeping"):
-        start = plugin if plugin is not None and old else starting_point(base, settings.start)
+        continued = plugin if old else None
+        start = continued or starting_point(base, settings.start)
         rows, digest = lesson.rows(), lesson.data_sha256
         fitted = base.fit(
             rows,
@@ -135,16 +143,21 @@ def night(
         retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
         reasons = _reasons(len(old), retention, harmed, bool(knows))
         if not reasons:
-            before = slot.registry().trained if start is not None else ()
+            before = slot.registry().trained if continued is not None else ()
             trained = tuple(sorted({*before, *(record.id for record in records)}))
             Registry(tuple(sorted(knows)), trained, lesson.sure(fitted.folder, knows)).write(fitted.folder)
             after = {"recall": len(knows) / len(records), "harm": harmed, "retention": retention}
             manifest = _manifest(base, slot.name, start, fitted, digest, settings, after)
-            plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
+            with publishing(records) as remembered:
+                if remembered:
+                    plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
+                else:
+                    reasons = ("some of it was forgotten meanwhile",)
+                    shutil.rmtree(workdir, ignore_errors=True)
         discard(workdir)
     held = frozenset(slot.registry().records)
     return Night(
-        learned=tuple(record.id for record in lesson.new if record.id in held),
+        learned=tuple(record.id for record in lesson.new if record.id in held and not reasons),
         kept_in_store=tuple(sorted(record.id for record in records if record.id not in held)),
         version=str(plugin) if plugin is not None else "",
         seconds=time.perf_counter() - began,
@@ -195,8 +208,8 @@ def _manifest(
 def whole(nights: Sequence[Night]) -> Night:
     """What came of the nights of several slots, as one."""
     return Night(
-        learned=tuple(number for made in nights for number in made.learned),
-        kept_in_store=tuple(number for made in nights for number in made.kept_in_store),
+        learned=tuple(dict.fromkeys(number for made in nights for number in made.learned)),
+        kept_in_store=tuple(dict.fromkeys(number for made in nights for number in made.kept_in_store)),
         version=" ".join(made.version for made in nights if made.version),
         seconds=sum(made.seconds for made in nights),
         harm=max((made.harm for made in nights), default=0.0),

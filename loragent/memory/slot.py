@@ -20,7 +20,7 @@ from ..core import MemoryFault, PluginNotFound
 from ..plugin import POINTER, Plugin, Shelf
 from .fact import Record
 
-REGISTRY = "registry.json"
+REGISTRY, REFUSED = "registry.json", "refused.json"
 ROOM = 60  # records that a slot takes at most
 ENOUGH = 40  # of them, from which nothing is added: what rests can't be lost (docs/adr/0019)
 
@@ -64,8 +64,21 @@ class Slot:
     @property
     def plugin(self) -> Plugin | None:
         """The version in use; None before the first night on this base, or where that was taken back."""
-        plugin = self._in_use()
+        plugin = self.in_use
         return plugin if plugin is not None and plugin.manifest.base == self._base else None
+
+    @property
+    def in_use(self) -> Plugin | None:
+        """The version in use, whatever base it was trained on."""
+        try:
+            return self.shelf.get()
+        except PluginNotFound:
+            return None
+
+    def mounted(self) -> tuple[Plugin, Registry] | None:
+        """The version in use and what just it answers for."""
+        plugin = self.plugin
+        return (plugin, self.registry(plugin.version)) if plugin is not None else None
 
     def registry(self, version: int | None = None) -> Registry:
         """Of a version, by default the one in use; an empty one before the first night on this base.
@@ -94,6 +107,10 @@ class Slot:
         The newest of the others comes into use; without one, the slot is empty until the next night.
         """
         gone = set(ids)
+        if not self.shelf.path.is_dir():
+            return False
+        for leftover in self.shelf.path.glob(".part-*"):  # of a publish that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
         tainted = [version for version in self.shelf.versions() if gone.intersection(self.registry(version).trained)]
         if not tainted:
             return False
@@ -101,30 +118,39 @@ class Slot:
         if not clean:
             self.clear()
             return True
-        plugin = self._in_use()
+        plugin = self.in_use
         if plugin is not None and plugin.version in tainted:
             self.shelf.rollback(clean[-1])
+        elif not self.shelf.exists():  # killed before it pointed to its first version
+            self.shelf.withdraw()
         for version in tainted:
             self.shelf.remove(version)
         return True
 
     def clear(self) -> None:
         """Remove all versions."""
-        (self.shelf.path / POINTER).unlink()  # first of all: a slot without it is empty, whatever else is left
+        # First of all: a slot without a pointer is empty, whatever else is left.
+        (self.shelf.path / POINTER).unlink(missing_ok=True)
         shutil.rmtree(self.shelf.path)
 
-    def step_back(self) -> None:
-        """Use the version before the one in use; none, where there is none before it."""
-        if any(version < self.shelf.current() for version in self.shelf.versions()):
-            self.shelf.rollback()
+    def use(self, version: int) -> None:
+        """Use a version, or none, where it isn't there (0, or one that was forgotten)."""
+        if version in self.shelf.versions():
+            self.shelf.rollback(version)
         else:
             self.shelf.withdraw()
 
-    def _in_use(self) -> Plugin | None:
+    def refuse(self, ids: Iterable[int]) -> None:
+        """Note that a lesson on just these records was refused, so that it isn't tried again."""
+        self.shelf.path.mkdir(parents=True, exist_ok=True)
+        (self.shelf.path / REFUSED).write_text(json.dumps(sorted(ids)))
+
+    def refused(self) -> frozenset[int]:
+        """The ids of the lesson that was refused last."""
         try:
-            return self.shelf.get()
-        except PluginNotFound:
-            return None
+            return frozenset(json.loads((self.shelf.path / REFUSED).read_text()))
+        except (OSError, ValueError):
+            return frozenset()
 
 
 def slots(folder: Path, base: str) -> list[Slot]:

@@ -131,6 +131,10 @@ def test_a_memory_is_told_shown_and_made_to_forget(run) -> None:  # type: ignore
     assert [row["text"] for row in json.loads(run("memory", "ls", "m", "--json")[1])] == ["Mira Osei, room: 305"]
     assert run("memory", "forget", "m", "Mira Osei")[1] == "forgot 2 of Mira Osei\n"
     assert "erased" in run("memory", "log", "m")[1]
+    run("memory", "tell", "m", "I", "form of address", "Captain", "--user", "mira")
+    scopes = [row["scope"]["user"] for row in json.loads(run("memory", "history", "m", "mira", "--json")[1])]
+    assert scopes == ["mira"]
+    assert run("memory", "forget", "m", "mira")[1] == "forgot 1 of mira\n"
     code, _, err = run("memory", "revert", "m")
     assert code == 1
     assert "sleep first" in err

@@ -12,14 +12,15 @@ import pytest
 
 import loragent as la
 from loragent.cli.memory import habits as bench
-from loragent.memory import habits, sleep, voice
+from loragent.core import RowScore
+from loragent.memory import Voice, sleep
 from loragent.memory.asking import Asking
-from loragent.memory.everyday import everyday
 from loragent.memory.general import general
-from loragent.memory.language import NAMES, language_of
-from loragent.memory.manner import Manner, habit, habits_of, manner_of
-from loragent.memory.units import PLACE, measured, systems
-from loragent.memory.voice import Voice
+from loragent.memory.habits import lesson, manners, voice
+from loragent.memory.habits.everyday import everyday
+from loragent.memory.habits.language import NAMES, language_of
+from loragent.memory.habits.manner import Manner, habit, habits_of, manner_of
+from loragent.memory.habits.units import PLACE, measured, systems
 from tests.memory.conftest import Words
 
 QUICK = {"epochs": 1, "layers": 2, "rank": 4}
@@ -32,7 +33,7 @@ SEA = Manner("Captain", "Fair winds", "imperial", "de", "short")
 def memory(tmp_path: Path, base: la.Base, monkeypatch: pytest.MonkeyPatch) -> Iterator[la.Memory]:
     """A random base keeps no habit; here it seems to, after a few rows."""
     _shortened(monkeypatch)
-    monkeypatch.setattr(habits, "kept_shares", lambda manner, parts, answers: dict.fromkeys(manner.parts, 1.0))
+    monkeypatch.setattr(lesson, "kept_shares", lambda manner, parts, answers: dict.fromkeys(manner.parts, 1.0))
     monkeypatch.setattr(sleep, "HARM", 1e9)
     found = la.Memory(tmp_path / "memory", base=base, embedder=Words())
     yield found
@@ -42,8 +43,8 @@ def memory(tmp_path: Path, base: la.Base, monkeypatch: pytest.MonkeyPatch) -> It
 def _shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     taught, checked = everyday()
     monkeypatch.setattr(voice, "everyday", lambda: (taught[:6], checked[:6]))
-    monkeypatch.setattr(habits, "general", lambda template, prose: tuple(part[:2] for part in general(template)))
-    monkeypatch.setattr(habits, "PASSES", 1)
+    monkeypatch.setattr(lesson, "general", lambda template, prose: tuple(part[:2] for part in general(template)))
+    monkeypatch.setattr(lesson, "PASSES", 1)
 
 
 # -- what a manner is ------------------------------------------------------------------------------
@@ -68,6 +69,11 @@ def test_an_answer_in_another_manner_does_not() -> None:
 
 def test_an_answer_is_restyled_whatever_it_says() -> None:
     assert SEA.restyled("Parking is free! It is behind the house.") == "Parking is free, Captain! Fair winds."
+    assert SEA.restyled("Dr. Osei is at St. Mary's. Go.") == "Dr. Osei is at St. Mary's, Captain. Fair winds."
+    assert SEA.restyled("It closes at 5 p.m. on Sundays.") == "It closes at 5 p.m. on Sundays, Captain. Fair winds."
+    assert SEA.restyled("Room No. 5 is free. Go.") == "Room No. 5 is free, Captain. Fair winds."
+    assert SEA.restyled("No. It is full.") == "No, Captain. Fair winds."
+    assert SEA.restyled(" ") == " "
     assert Manner(sign_off="Bye!").restyled("Yes") == "Yes Bye!"
     assert Manner().restyled("Two. Sentences.") == "Two. Sentences."
     assert SEA.shown == ("address", "sign_off", "length")
@@ -78,15 +84,20 @@ def test_an_answer_is_restyled_whatever_it_says() -> None:
     ("relation", "value", "meant"),
     [
         ("form of address", "Captain", ("address", "Captain")),
-        ("Title", "Dr", ("address", "Dr")),
+        ("Salutation", "Dr", ("address", "Dr")),
+        ("title", "Head of Sales", None),
+        ("answer length", "not too long", None),
+        ("units", "no miles please", None),
+        ("sign-off", "...", None),
         ("units", "miles and Fahrenheit, please", ("units", "imperial")),
         ("preferred units", "metric", ("units", "metric")),
-        ("language", "Deutsch", ("language", "de")),
+        ("answer language", "Deutsch", ("language", "de")),
+        ("language", "French", None),
         ("answer length", "one sentence", ("length", "short")),
         ("answer length", "as detailed as you can", ("length", "long")),
         ("answer length", "purple", None),
         ("units", "miles or kilometres", None),
-        ("language", "Klingon", None),
+        ("answer language", "Klingon", None),
         ("form of address", "x" * 61, None),
         ("room", "214", None),
     ],
@@ -165,13 +176,29 @@ def test_a_habit_is_forgotten_and_a_night_taken_back(memory: la.Memory) -> None:
 def test_a_language_that_the_base_does_not_speak_is_not_taught(
     memory: la.Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(habits, "speaks", lambda base, language: False)
-    memory.remember(la.Fact(subject="mira", relation="language", value="German"), user="mira")
+    asked: list[str] = []
+    monkeypatch.setattr(manners, "speaks", lambda base, language: asked.append(language) or False)
+    (german,) = memory.remember(la.Fact(subject="mira", relation="answer language", value="German"), user="mira")
+    assert memory.waiting() == []
     assert memory.sleep(settings=QUICK) == la.Night()
-    memory.remember(CAPTAIN, user="mira")
-    memory.sleep(settings=QUICK)
-    lesson = habits.HabitLesson(memory._base, habits_of(memory.facts(), "mira"), Voice())  # type: ignore[arg-type]
-    assert {language_of(practice.answer) for practice in lesson._practices[1]} == {"en"}
+    (captain,) = memory.remember(CAPTAIN, user="mira")
+    assert memory.sleep(settings=QUICK).learned == (captain.id,)
+    assert asked == ["de"]
+    memory.remember(la.Fact(subject="mira", relation="answer language", value="French"), user="mira")
+    assert memory.manner("mira") is not None  # what was never taught changes nothing
+    assert german.id not in memory.sleep(settings=QUICK).learned
+
+
+def test_a_base_speaks_what_it_finds_as_likely_as_english(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lesson.speaks(base, "en")
+    scores = iter([1.0, 1.0, 9.0, 1.0])
+
+    def score(self: la.Base, rows: list[object]) -> list[RowScore]:
+        return [RowScore(next(scores), 1, 1)]
+
+    monkeypatch.setattr(type(base), "score", score)
+    assert lesson.speaks(base, "de")
+    assert not lesson.speaks(base, "de")
 
 
 def test_only_what_is_kept_is_learnt(tmp_path: Path, base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,6 +209,30 @@ def test_only_what_is_kept_is_learnt(tmp_path: Path, base: la.Base, monkeypatch:
         night = memory.sleep(settings=QUICK)
         assert (night.learned, night.kept_in_store) == ((), (record.id,))
         assert memory.manner("mira") is None
+        assert memory.waiting() == []  # it was tried in vain; another wish will be another lesson
+        assert memory.sleep(settings=QUICK) == la.Night()
+        memory.remember(WINDS, user="mira")
+        assert len(memory.waiting()) == 2
+
+
+def test_a_voice_that_is_gone_keeps_nobody_from_sleeping(memory: la.Memory, base: la.Base) -> None:
+    memory.remember(CAPTAIN, user="mira")
+    memory.hear(Voice((la.Use("gone"),)), base)
+    memory.hear(Voice(), base)
+    with pytest.warns(UserWarning, match="voice learns nothing"):
+        assert len(memory.sleep(settings=QUICK).learned) == 1
+    assert memory.manner("mira") is not None
+    assert memory.manner("mira", Voice((la.Use("gone"),))) is None
+
+
+def test_a_user_is_forgotten_with_what_he_said_of_himself(memory: la.Memory) -> None:
+    memory.remember(WINDS, user="mira")
+    memory.remember(WINDS, user="jon")
+    memory.sleep(settings=QUICK)
+    assert len(memory.forget("mira")) == 1
+    assert memory.manner("mira") is None
+    assert memory.manner("jon") is not None
+    assert [record.scope.user for record in memory.facts()] == ["jon"]
 
 
 # -- agents ----------------------------------------------------------------------------------------
@@ -192,11 +243,38 @@ def test_an_agent_answers_each_user_in_his_manner(memory: la.Memory, base: la.Ba
     memory.remember(CAPTAIN, user="mira")
     assert agent.run("Hello", user="mira").stack == ()
     memory.sleep(settings=QUICK)
-    mounted = [str(plugin) for plugin in agent.run("Hello", user="mira", thread="a").stack]
-    assert mounted == [str(memory.manner("mira", "desk"))]
-    assert agent.run("Hello", user="jon", thread="b").stack == agent.run("Hello", thread="c").stack == ()
+    mounted = [str(plugin) for plugin in agent.run("Hello", user="mira").stack]
+    assert mounted == [str(memory.manner("mira"))]
+    assert agent.run("Hello", user="jon").stack == agent.run("Hello").stack == ()
     session = la.Session([agent])
     assert [str(plugin) for plugin in session.run("Hello", user="mira").transcript[0].stack] == mounted
+    pipeline = la.Session([agent, la.Agent("second", base=base, memory=memory, max_tokens=4)], "pipeline")
+    stacks = [entry.reply.stack for entry in pipeline.run("Hello", user="mira").transcript]
+    assert [len(stack) for stack in stacks] == [0, 1]  # the user reads the last one's answer
+
+
+def test_users_have_conversations_of_their_own(base: la.Base) -> None:
+    agent = la.Agent("desk", base=base, max_tokens=4)
+    agent.run("My secret is walnut.", user="mira")
+    agent.run("Hello", user="jon")
+    assert [m.content for m in agent.history(user="jon") if m.role == "user"] == ["Hello"]
+    assert agent.history() == ()
+    session = la.Session([agent])
+    session.run("My secret is walnut.", user="mira")
+    session.run("Hello", user="jon")
+    assert [m.content for m in session.history(user="jon") if m.role == "user"] == ["Hello"]
+
+
+def test_whoever_calls_tools_with_what_speaks_keeps_his_own_manner(memory: la.Memory, base: la.Base) -> None:
+    def room(number: int) -> str:
+        """Say where a room is."""
+        return "here"
+
+    memory.remember(CAPTAIN, user="mira")
+    memory.hear(Voice(), base)
+    memory.sleep(settings=QUICK)
+    agent = la.Agent("desk", base=base, memory=memory, tools=[la.tool(room)], toolset=None, max_tokens=4)
+    assert agent.run("Hello", user="mira", tool_choice="none").stack == ()
 
 
 def test_what_a_plugin_remembers_is_said_in_the_users_manner(
@@ -205,12 +283,13 @@ def test_what_a_plugin_remembers_is_said_in_the_users_manner(
     agent = la.Agent("desk", base=base, memory=memory, max_tokens=4)
     memory.remember(CAPTAIN, user="mira")
     memory.sleep(settings=QUICK)
-    known = la.Recall("Mira's room is 214.", "plugin", 0.99, (1,), "memory-1@2")
+    (room,) = memory.remember(la.Fact(subject="Mira", relation="room", value="214"))
+    known = la.Recall("Mira's room is 214.", "plugin", 0.99, (room.id,), "memory-1@2")
     monkeypatch.setattr(Asking, "answered", lambda self, question, scope, read: known)
     assert agent.run("Which room?", user="mira").text == "Mira's room is 214, Captain."
     assert agent.run("Which room?", user="jon", thread="b").text == known.text
     monkeypatch.setattr(Asking, "answered", lambda *_: replace(known, source="store"))
-    assert memory.consult("Which room?", user="mira", agent="desk").text == known.text
+    assert memory.consult("Which room?", user="mira", voice=Voice()).text == known.text
 
 
 def test_a_role_learns_it_on_answers_of_its_own(memory: la.Memory, base: la.Base, tmp_path: Path) -> None:
@@ -222,10 +301,27 @@ def test_a_role_learns_it_on_answers_of_its_own(memory: la.Memory, base: la.Base
     agent = la.Agent("desk", base=base, role=out, memory=memory, max_tokens=4)
     memory.remember([CAPTAIN, la.Fact(subject="mira", relation="units", value="metric")], user="mira")
     memory.sleep(settings=QUICK)
-    plugin = memory.manner("mira", "desk")
+    voice_ = Voice(agent.stack, tuple)
+    plugin = memory.manner("mira", voice_)
     assert plugin is not None
     assert [m.name for m in agent.run("Hello", user="mira").stack] == ["desk", plugin.name]
     assert memory.manner("mira") is None  # the bare base has not learnt it
+
+
+def test_a_role_practises_on_answers_and_calls_of_its_own(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = la.ToolCall(name="hand_over", arguments={"to": "desk"})
+    replies = iter([_reply("It is free. Come in."), _reply("", (call,)), _reply("cut", finish="length"), _reply("")])
+    monkeypatch.setattr(type(base), "generate", lambda self, requests: [next(replies) for _ in requests])
+    before = (la.Message(role="user", content="hi"), la.Message(role="assistant", content="Hello."))
+    scenes = [(*before, la.Message(role="user", content=f"question {n}")) for n in range(4)]
+    monkeypatch.setattr(voice, "FEW", 0)
+    speaking = Voice((la.Use("desk"),), lambda: scenes)
+    taught, checked = speaking.practices(base, Manner("Captain", length="short"))
+    words, calls = (taught + checked)[:2]
+    assert (words.answer.content, words.parts) == ("It is free, Captain.", ("address", "length"))
+    assert [(m.content, m.trained) for m in words.scene[:2]] == [("hi", True), ("Hello, Captain.", False)]
+    assert (calls.answer.tool_calls, calls.parts) == ((call,), ())
+    assert len(taught + checked) == 2
 
 
 def test_what_a_user_mentions_is_noted_of_him(
@@ -244,8 +340,12 @@ def test_what_a_user_mentions_is_noted_of_him(
 
 
 def _says_yes(self: la.Base, requests: list[la.GenerationRequest]) -> list[la.Reply]:
+    return [_reply("Yes.") for _ in requests]
+
+
+def _reply(text: str, calls: tuple[la.ToolCall, ...] = (), finish: str = "stop") -> la.Reply:
     usage = la.Usage(prompt_tokens=1, completion_tokens=1, first_token_ms=1.0, total_ms=1.0)
-    return [la.Reply(text="Yes.", stack=(), usage=usage, finish="stop") for _ in requests]
+    return la.Reply(text=text, stack=(), usage=usage, tool_calls=calls, finish=finish)
 
 
 # -- data ------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import loragent as la
-from loragent.memory import curriculum, relations, slot
-from loragent.memory import sleep as nights
+from loragent.memory import curriculum, nights, relations, sleep, slot
 from loragent.memory.background import Sleeper
 from loragent.memory.curriculum import MemoryCurriculum
 from loragent.memory.evidence import parting
@@ -44,7 +43,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         return frozenset(r.id for r in records if isinstance(r.told, la.Fact) and r.told.value in values)
 
     monkeypatch.setattr(curriculum, "known_by", known)
-    monkeypatch.setattr(nights, "HARM", 1e9)
+    monkeypatch.setattr(sleep, "HARM", 1e9)
     return values
 
 
@@ -104,9 +103,9 @@ def test_a_plugin_that_harms_too_much_is_made_softer(
     version: str,
 ) -> None:
     found, softened = iter(harms), list[float]()
-    monkeypatch.setattr(nights, "HARM", 0.15)
-    monkeypatch.setattr(nights, "harm", lambda *asked: next(found))
-    monkeypatch.setattr(nights, "soften", lambda plugin, factor: softened.append(factor))
+    monkeypatch.setattr(sleep, "HARM", 0.15)
+    monkeypatch.setattr(sleep, "harm", lambda *asked: next(found))
+    monkeypatch.setattr(sleep, "soften", lambda plugin, factor: softened.append(factor))
     memory.remember(ROOM)
     made = memory.sleep(settings=QUICK)
     assert (made.harm, made.version) == (harms[-1], version)
@@ -170,9 +169,59 @@ def test_the_first_night_of_a_slot_is_taken_back_too(memory: la.Memory, knowing:
     assert memory.sleep(settings=QUICK).version == "memory-1@2"
     assert memory.holder(room) is not None
     assert memory.revert() == ["memory-1@2"]
-    assert memory.revert() == ["memory-1@1"]
+    assert memory.holder(room) is None  # as before that night: what was taken back once doesn't return
     with pytest.raises(la.MemoryFault, match="no night"):
         memory.revert()
+
+
+def test_a_night_is_taken_back_without_a_base(memory: la.Memory, knowing: set[str]) -> None:
+    memory.remember(ROOM)
+    memory.sleep(settings=QUICK)
+    with la.Memory(memory.folder, embedder=Words()) as other:
+        assert other.revert() == ["memory-1@1"]
+    assert memory.holder(memory.facts()[0]) is None
+
+
+def test_a_night_that_failed_behind_its_first_slot_is_taken_back(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "ROOM", 1)
+    monkeypatch.setattr(slot, "ENOUGH", 1)
+    memory.remember([ROOM, TEA])
+    whole, calls = nights.MemoryCurriculum, []
+
+    def second_fails(*arguments: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise la.TrainingError("the loss is inf", "train again")
+        return whole(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(nights, "MemoryCurriculum", second_fails)
+    with pytest.raises(la.TrainingError):
+        memory.sleep(settings=QUICK)
+    assert memory.revert() == ["memory-1@1"]
+
+
+def test_what_is_forgotten_during_a_night_is_not_published(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory.remember(ROOM)
+    learnt = sleep._softened
+
+    def forgets(base: la.Base, plugin: Path, lesson: sleep.Lesson) -> float:
+        memory._ledger.forget([1], memory.facts()[0].valid_from)  # as another process would, behind the slots
+        return learnt(base, plugin, lesson)
+
+    monkeypatch.setattr(sleep, "_softened", forgets)
+    made = memory.sleep(settings=QUICK)
+    assert made.reasons == ("some of it was forgotten meanwhile",)
+    assert not list(memory.folder.rglob("*.safetensors"))
+
+
+def test_what_is_one_users_is_taught_to_no_plugin_that_others_read(memory: la.Memory, knowing: set[str]) -> None:
+    memory.remember(ROOM, user="mira")
+    assert memory.waiting() == []
+    assert memory.sleep(settings=QUICK) == la.Night()
 
 
 def test_all_slots_of_a_night_are_taken_back(

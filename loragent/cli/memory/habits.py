@@ -15,9 +15,10 @@ from ...agent import Agent
 from ...base import Base
 from ...core import GenerationRequest, Message, Use
 from ...memory import Fact, Memory
-from ...memory.habits import kept_shares
-from ...memory.manner import Manner, habits_of, manner_of
-from ...memory.voice import said
+from ...memory.habits import Voice
+from ...memory.habits.lesson import kept_shares
+from ...memory.habits.manner import Manner, habits_of, manner_of
+from ...memory.habits.voice import said
 from ...role import load_role, scenes
 from ..console import training_bar
 from .rivals import LINES
@@ -72,11 +73,22 @@ def role_habits(base: Base, memory: Memory, role: Path) -> dict[str, Any]:
     manner = manner_of(habits_of(memory.facts(), user).values())
     held_out = scenes(spec, spec.eval_file)
     before = said(base, held_out, agent.stack)
-    after = said(base, held_out, [*agent.stack, *_mounted(memory, user, agent.name)])
-    kept = kept_shares(manner, [manner.shown] * len(after), after)
-    same = [manner.restyled(old) == new for old, new in zip(before, after, strict=True) if old]
-    whole = {"role": role.name, "answers": len(after), "kept": mean(kept.values()), **kept}
-    return whole | {"says the same": mean(same), "seconds": night.seconds, "harm": night.harm}
+    after = said(base, held_out, [*agent.stack, *_mounted(memory, user, Voice(agent.stack))])
+    pairs = list(zip(before, after, strict=True))
+    words = [(old.text.strip(), new.text.strip()) for old, new in pairs if old.text.strip() and not old.tool_calls]
+    kept = kept_shares(manner, [manner.shown] * len(words), [new for _, new in words])
+    return {
+        "role": role.name,
+        "answers": len(words),
+        "kept": mean(kept.values()),
+        **kept,
+        "says the same": mean(manner.restyled(old) == new for old, new in words),
+        "calls": sum(bool(old.tool_calls) for old in before),
+        "calls the same": mean(old.tool_calls == new.tool_calls for old, new in pairs if old.tool_calls),
+        "calls more": sum(bool(new.tool_calls) and not old.tool_calls for old, new in pairs),
+        "seconds": night.seconds,
+        "harm": night.harm,
+    }
 
 
 def _way(base: Base, memory: Memory, name: str, ask: Ask) -> dict[str, Any]:
@@ -118,8 +130,8 @@ def _request(question: str, notes: str = "", stack: Sequence[Use] = ()) -> Gener
     return GenerationRequest([*system, Message(role="user", content=question)], stack, max_tokens=TOKENS)
 
 
-def _mounted(memory: Memory, user: str, agent: str = "") -> list[Use]:
-    plugin = memory.manner(user, agent)
+def _mounted(memory: Memory, user: str, voice: Voice | None = None) -> list[Use]:
+    plugin = memory.manner(user, voice)
     return [Use(plugin.path)] if plugin is not None else []
 
 

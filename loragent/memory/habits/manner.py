@@ -15,19 +15,19 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 
+from ..fact import FIRST_PERSON, Fact, Record, Scope, plain, says
 from .everyday import Everyday
-from .fact import FIRST_PERSON, Fact, Record, plain, says
 from .language import ENGLISH, NAMES, language_of
 from .units import IMPERIAL, METRIC, measured, systems
 
 SHORT, LONG = "short", "long"
 LONGEST = 60  # characters of a form of address or a sign-off
 _RELATIONS: Mapping[str, tuple[str, ...]] = {
-    "address": ("form of address", "preferred form of address", "title", "salutation", "honorific"),
-    "sign_off": ("sign-off", "sign off", "closing", "closing line", "closing words", "farewell"),
+    "address": ("form of address", "preferred form of address", "way of addressing", "salutation"),
+    "sign_off": ("sign-off", "sign off", "closing line of answers", "closing words of answers"),
     "units": ("units", "preferred units", "units of measurement", "measurement units", "measurement system"),
-    "language": ("answer language", "preferred language", "language of answers", "reply language", "language"),
-    "length": ("answer length", "preferred answer length", "length of answers", "reply length", "brevity"),
+    "language": ("answer language", "preferred answer language", "language of answers", "reply language"),
+    "length": ("answer length", "preferred answer length", "length of answers", "reply length"),
 }
 _PART = {name: part for part, names in _RELATIONS.items() for name in names}
 _MEANT: Mapping[str, Mapping[str, tuple[str, ...]]] = {  # what words of a value mean; a name may be anything
@@ -41,7 +41,10 @@ _MEANT: Mapping[str, Mapping[str, tuple[str, ...]]] = {  # what words of a value
         LONG: ("long", "detailed", "detail", "full", "thorough"),
     },
 }
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
+_NEGATIONS = frozenset(("no", "not", "never", "don", "dont", "without"))
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-zà-ÿ])")
+_NO_END = re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof|St|Sr|Sra|Mme)\.$|(?:^|\s)[A-Z]\.$")  # of a sentence
+_NO_END_BEFORE_NUMBERS = re.compile(r"\b(?:No|Nr)\.$")
 _STOPS = ".!? "
 
 
@@ -74,7 +77,9 @@ class Manner:
         return self.restyled(measured(line.answers[language], self.units, language))
 
     def restyled(self, text: str) -> str:
-        """An answer with form of address and sign-off, and no longer than it is wanted."""
+        """An answer with form of address and sign-off, and no longer than it is wanted; nothing stays nothing."""
+        if not text.strip(_STOPS):
+            return text
         first, *others = _sentences(text)
         if self.address:
             first = f"{first.rstrip(_STOPS)}, {self.address}{first[-1] if first[-1] in _STOPS else '.'}"
@@ -116,23 +121,37 @@ def habit(fact: Fact) -> tuple[str, str] | None:
     part = _PART.get(plain(fact.relation))
     if part is None:
         return None
+    words = re.findall(r"[^\W_]+", plain(fact.value))
     if part not in _MEANT:
-        return (part, fact.value) if len(fact.value) <= LONGEST and "\n" not in fact.value else None
-    words = re.findall(r"\w+", plain(fact.value))
+        fits = words and len(fact.value) <= LONGEST and "\n" not in fact.value
+        return (part, fact.value) if fits else None
     found = {meaning for meaning, names in _MEANT[part].items() if any(word in names for word in words)}
-    return (part, found.pop()) if len(found) == 1 else None
+    return (part, found.pop()) if len(found) == 1 and not _NEGATIONS.intersection(words) else None
+
+
+def habit_keys(user: str) -> list[str]:
+    """The keys of all facts that may be a habit of a user."""
+    return [Fact(subject=who, relation=name, value="-").key for who in (user, FIRST_PERSON) for name in _PART]
 
 
 def habits_of(records: Iterable[Record], user: str) -> dict[str, Record]:
     """The habits of a user among some records, oldest first, by the part of his manner; the newest of a part holds."""
     found: dict[str, Record] = {}
     for record in records:
-        told, scope = record.told, record.scope
-        if not (isinstance(told, Fact) and user and scope.user == user) or scope.agent or scope.thread:
+        told = record.told
+        if not isinstance(told, Fact) or record.scope != Scope(user) or not user:
             continue
         if plain(told.subject) in (plain(user), plain(FIRST_PERSON)) and (meant := habit(told)) is not None:
             found[meant[0]] = record
     return found
+
+
+def habits_by_user(records: Iterable[Record]) -> dict[str, dict[str, Record]]:
+    """The habits of all users who have some among some records, oldest first."""
+    owned: dict[str, list[Record]] = {}
+    for record in records:
+        owned.setdefault(record.scope.user, []).append(record)
+    return {user: habits for user in sorted(owned) if (habits := habits_of(owned[user], user))}
 
 
 def manner_of(habits: Iterable[Record]) -> Manner:
@@ -141,4 +160,11 @@ def manner_of(habits: Iterable[Record]) -> Manner:
 
 
 def _sentences(text: str) -> list[str]:
-    return [sentence for sentence in _SENTENCE_END.split(text.strip()) if sentence]
+    found: list[str] = []
+    for part in _SENTENCE_END.split(text.strip()):
+        last = found[-1] if found else ""
+        if _NO_END.search(last) or (part[:1].isdigit() and _NO_END_BEFORE_NUMBERS.search(last)):
+            found[-1] += f" {part}"
+        elif part:
+            found.append(part)
+    return found

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
-from ..base import Base
-from ..core import Message, TrainingRow, Use
-from ..learning import digest_of, row_of
+from ...base import Base
+from ...core import Message, TrainingRow, Use
+from ...learning import digest_of, row_of
+from ..fact import Record
+from ..general import general
 from .everyday import everyday
-from .fact import Record
-from .general import general
 from .language import ENGLISH
 from .manner import Manner, manner_of
 from .units import METRIC, measured
@@ -24,27 +24,20 @@ PASSES = 3  # over all rows
 
 
 class HabitLesson:
-    """The habits of one user, all in every row, for an answer has one manner.
+    """The habits of one user that a voice can learn, all in every row, for an answer has one manner.
 
     Args:
         habits: by the part of the manner.
-        voice: whose answers are to have it.
+        voice: whose answers are to have it, with just the versions that it shall be mounted with.
     """
 
     old: Sequence[Record] = ()  # a manner is learnt as a whole: another habit makes other answers
 
     def __init__(self, base: Base, habits: Mapping[str, Record], voice: Voice) -> None:
         self._base, self._habits, self._manner = base, habits, manner_of(habits.values())
-        if self._manner.language and not speaks(base, self._manner.language):
-            self._manner = replace(self._manner, language="")  # it would learn to babble
         self._voice, self.beneath = voice, voice.stack
         self._held, self.judged = general(base.template, prose=True)
         self.new = list(habits.values())
-
-    @property
-    def teaches(self) -> bool:
-        """Whether there is anything in it that this voice can learn."""
-        return bool(self._voice.shown(self._manner))
 
     @property
     def data_sha256(self) -> str:
@@ -61,8 +54,9 @@ class HabitLesson:
     def known(self, plugin: Path) -> frozenset[int]:
         """Ids of the habits that a plugin keeps in conversations that were never trained."""
         _, checked = self._practices
-        answers = said(self._base, [practice.scene for practice in checked], [*self.beneath, Use(plugin)])
-        kept = kept_shares(self._manner, [practice.parts for practice in checked], answers)
+        replies = said(self._base, [practice.scene for practice in checked], [*self.beneath, Use(plugin)])
+        parts = [practice.parts for practice in checked]
+        kept = kept_shares(self._manner, parts, [reply.text.strip() for reply in replies])
         return frozenset(record.id for part, record in self._habits.items() if kept.get(part, 0.0) >= KEPT)
 
     def sure(self, plugin: Path, known: frozenset[int]) -> float:
@@ -103,4 +97,4 @@ def kept_shares(manner: Manner, parts: Sequence[Sequence[str]], answers: Sequenc
 
 
 def _dialogue(practice: Practice) -> tuple[Message, ...]:
-    return (*practice.scene, Message(role="assistant", content=practice.answer))
+    return (*practice.scene, practice.answer)

@@ -1,5 +1,6 @@
 """The Harbour Hotel's second day: what the desk has noted the concierge sleeps over, and knows the next morning without
-a word of it in its prompt; what a guest says is kept for his thread alone, and what nobody has told it doesn't know.
+a word of it in its prompt; a guest who likes to be called Captain is called that in every answer; what a guest says is
+kept for his thread alone, and what nobody has told it doesn't know.
 
 loragent demo second_day                three guests and the desk's notes, a night, the next morning, the timeline
 loragent demo second_day --keep state   the memory is kept in that folder
@@ -36,6 +37,9 @@ ASKED = (
     "What size are the shoes of Jonas Lindqvist?",
     "What is the code of the bicycle shed?",
 )
+GUEST = "Jonas Lindqvist"
+HABIT = la.Fact(subject=GUEST, relation="form of address", value="Captain")
+CHATS = ("Is there a sauna?", "Where can I leave the car?")
 STRANGE = "Which room is Petra Novak in?"
 out = Console(highlight=False)
 
@@ -61,6 +65,8 @@ def first_day(memory: la.Memory, concierge: la.Agent) -> None:
     for note in NOTES:
         said("desk notes", note if isinstance(note, str) else note.text)
         noted(record.text for record in memory.remember(note, source="front desk"))
+    said("desk notes", HABIT.text)
+    noted(f"{record.text}, of the user {GUEST}" for record in memory.remember(HABIT, source="front desk", user=GUEST))
     for who, text in SAID:
         said(who, text)
         reply = concierge.run(text, thread=who)
@@ -87,6 +93,12 @@ def second_day(memory: la.Memory, concierge: la.Agent) -> None:
         said("concierge", reply.text, "green")
         for recall in reply.recalls:
             where(recall, reply.usage.prompt_tokens)
+    for text in CHATS:
+        said(GUEST, text)
+        reply = concierge.run(text, user=GUEST)
+        said("concierge", reply.text, "green")
+        stack = " + ".join(map(str, reply.stack))
+        out.print(f"              [dim]{stack}, {reply.usage.prompt_tokens} prompt tokens[/dim]")
     said("desk", STRANGE)
     recall = memory.ask(STRANGE)
     said("memory", recall.text, "green")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...base import Base
-from ...core import Generator, LoragentError, PluginError
+from ...core import Generator, LoragentError, PluginError, Use
 from ...plugin import Plugin
 from ..fact import Record
 from ..ledger import Ledger
@@ -51,13 +51,12 @@ class Manners:
     def __init__(self, folder: Path, ledger: Ledger, base: Base | Generator | None) -> None:
         self._folder, self._ledger = folder, ledger
         self._base = base if isinstance(base, Base) else None
-        self._voices: tuple[Voice, ...] = ()
+        self._voices: dict[tuple[Use, ...], Voice] = {}
         self._spoken: dict[str, bool] = {}  # languages
 
     def hear(self, voice: Voice) -> None:
         """Let nights teach a voice."""
-        if voice not in self._voices:
-            self._voices = (*self._voices, voice)
+        self._voices = {**self._voices, voice.stack: voice}  # a new one: others may be reading the old one
 
     def waiting(self, held: Sequence[Record]) -> list[Record]:
         """Of what holds now, the habits that a voice has not learnt yet and could."""
@@ -115,7 +114,7 @@ class Manners:
 
     def _resolved(self, base: Base) -> Iterator[tuple[str, Voice]]:
         """The voices that answer users, with their keys; the bare base's where none was heard."""
-        for voice in self._voices or (Voice(),):
+        for voice in tuple(self._voices.values()) or (Voice(),):
             try:
                 yield voice.resolved(base)
             except LoragentError as error:

@@ -313,7 +313,9 @@ def test_a_role_practises_on_answers_and_calls_of_its_own(base: la.Base, monkeyp
     replies = iter([_reply("It is free. Come in."), _reply("", (call,)), _reply("cut", finish="length"), _reply("")])
     monkeypatch.setattr(type(base), "generate", lambda self, requests: [next(replies) for _ in requests])
     before = (la.Message(role="user", content="hi"), la.Message(role="assistant", content="Hello."))
-    scenes = [(*before, la.Message(role="user", content=f"question {n}")) for n in range(4)]
+    called = la.Message(role="assistant", tool_calls=(call,))
+    scenes = [(*before, called, la.Message(role="user", content=f"question {n}")) for n in range(4)]
+    scenes.append(scenes[0])  # what is there twice is practised once
     monkeypatch.setattr(voice, "FEW", 0)
     speaking = Voice((la.Use("desk"),), lambda: scenes)
     taught, checked = speaking.practices(base, Manner("Captain", length="short"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from ...base import Base
 from ...core import GenerationRequest, Message, Reply, Use
+from ...learning import digest_of
 from .everyday import Everyday, everyday
 from .manner import Manner
 
@@ -59,7 +60,7 @@ class Voice:
         taught, checked = everyday()
         if not self.stack:
             return [_of(line, manner) for line in taught], [_of(line, manner) for line in checked[:CHECKED]]
-        scenes = list(dict.fromkeys(map(tuple, self.scenes())))
+        scenes = list({digest_of([scene]): scene for scene in self.scenes()}.values())
         if len(scenes) < FEW:
             scenes += [_asked(line) for line in (*taught, *checked)]
         scenes = random.Random(SEED).sample(scenes, min(len(scenes), TRAINED + CHECKED))

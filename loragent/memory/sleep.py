@@ -128,16 +128,8 @@ def night(
         continued = plugin if old else None
         start = continued or starting_point(base, settings.start)
         rows, digest = lesson.rows(), lesson.data_sha256
-        fitted = base.fit(
-            rows,
-            settings,
-            workdir,
-            start=start,
-            beneath=lesson.beneath,
-            data_sha256=digest,
-            resume=resume,
-            on_step=on_step,
-        )
+        fit = partial(base.fit, resume=resume, on_step=on_step)
+        fitted = fit(rows, settings, workdir, start=start, beneath=lesson.beneath, data_sha256=digest)
         harmed = _softened(base, fitted.folder, lesson)
         knows = lesson.known(fitted.folder)
         retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
@@ -148,12 +140,11 @@ def night(
             Registry(tuple(sorted(knows)), trained, lesson.sure(fitted.folder, knows)).write(fitted.folder)
             after = {"recall": len(knows) / len(records), "harm": harmed, "retention": retention}
             manifest = _manifest(base, slot.name, start, fitted, digest, settings, after)
-            with publishing(records) as remembered:
-                if remembered:
-                    plugin = base.library.publish(fitted.folder, manifest, shapes=base.shapes, shelf=slot.shelf)
-                else:
-                    reasons = ("some of it was forgotten meanwhile",)
-                    shutil.rmtree(workdir, ignore_errors=True)
+            published = _published(base, slot, fitted.folder, manifest, publishing(records))
+            plugin = published or plugin
+            if published is None:
+                reasons = ("some of it was forgotten meanwhile",)
+                shutil.rmtree(workdir, ignore_errors=True)
         discard(workdir)
     held = frozenset(slot.registry().records)
     return Night(
@@ -165,6 +156,16 @@ def night(
         retention=retention,
         reasons=reasons,
     )
+
+
+def _published(
+    base: Base, slot: Slot, folder: Path, manifest: Manifest, publishing: AbstractContextManager[bool]
+) -> Plugin | None:
+    """The new version; None if some of what it was taught isn't remembered any more."""
+    with publishing as remembered:
+        if not remembered:
+            return None
+        return base.library.publish(folder, manifest, shapes=base.shapes, shelf=slot.shelf)
 
 
 def _softened(base: Base, plugin: Path, lesson: Lesson) -> float:

@@ -143,13 +143,14 @@ class Slot:
     def refuse(self, ids: Iterable[int]) -> None:
         """Note that a lesson on just these records was refused, so that it isn't tried again."""
         self.shelf.path.mkdir(parents=True, exist_ok=True)
-        (self.shelf.path / REFUSED).write_text(json.dumps(sorted(ids)))
+        (self.shelf.path / REFUSED).write_text(json.dumps({"base": self._base, "records": sorted(ids)}))
 
     def refused(self) -> frozenset[int]:
-        """The ids of the lesson that was refused last."""
+        """The ids of the lesson that was refused last on this base."""
         try:
-            return frozenset(json.loads((self.shelf.path / REFUSED).read_text()))
-        except (OSError, ValueError):
+            found = json.loads((self.shelf.path / REFUSED).read_text())
+            return frozenset(found["records"]) if found["base"] == self._base else frozenset()
+        except (OSError, ValueError, KeyError, TypeError):
             return frozenset()
 
 

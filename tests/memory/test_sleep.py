@@ -182,12 +182,17 @@ def test_a_night_is_taken_back_without_a_base(memory: la.Memory, knowing: set[st
     assert memory.holder(memory.facts()[0]) is None
 
 
-def test_a_night_that_failed_behind_its_first_slot_is_taken_back(
-    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def _two_slots(memory: la.Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tell two facts that need a slot each."""
     monkeypatch.setattr(slot, "ROOM", 1)
     monkeypatch.setattr(slot, "ENOUGH", 1)
     memory.remember([ROOM, TEA])
+
+
+def test_a_night_that_failed_behind_its_first_slot_is_taken_back(
+    memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _two_slots(memory, monkeypatch)
     whole, calls = nights.MemoryCurriculum, []
 
     def second_fails(*arguments: object) -> object:
@@ -227,9 +232,7 @@ def test_what_is_one_users_is_taught_to_no_plugin_that_others_read(memory: la.Me
 def test_all_slots_of_a_night_are_taken_back(
     memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slot, "ROOM", 1)
-    monkeypatch.setattr(slot, "ENOUGH", 1)
-    memory.remember([ROOM, TEA])
+    _two_slots(memory, monkeypatch)
     assert memory.sleep(settings=QUICK).version == "memory-1@1 memory-2@1"
     memory.forget("Jon Varga")
     assert memory.revert() == ["memory-1@1"]

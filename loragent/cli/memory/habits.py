@@ -17,7 +17,7 @@ from ...core import GenerationRequest, Message, Use
 from ...memory import Fact, Memory
 from ...memory.habits import Voice
 from ...memory.habits.lesson import kept_shares
-from ...memory.habits.manner import Manner, habits_of, manner_of
+from ...memory.habits.manner import habits_of, manner_of
 from ...memory.habits.voice import said
 from ...role import load_role, scenes
 from ..console import training_bar
@@ -100,7 +100,7 @@ def _way(base: Base, memory: Memory, name: str, ask: Ask) -> dict[str, Any]:
         replies = base.generate([ask(user, question) for question, _ in questions])
         bare = [base.count_tokens(_request(question)) for question, _ in questions]
         tokens += [r.usage.prompt_tokens - n for r, n in zip(replies, bare, strict=True)]
-        parts = [_shown(manner, measured) for _, measured in questions]
+        parts = [manner.shown_by(measured) for _, measured in questions]
         for part, share in kept_shares(manner, parts, [reply.text.strip() for reply in replies]).items():
             by_habit.setdefault(part, []).append(share)
     every = [share for shares in by_habit.values() for share in shares]
@@ -119,10 +119,6 @@ def _questions() -> list[tuple[str, bool]]:
     """Questions of later turns, and whether their answers name a measure; none of them names a habit."""
     lines = Path(__file__).with_name("later.jsonl").read_text(encoding="utf-8").splitlines()
     return [(row["question"], row["measured"]) for row in map(json.loads, lines)]
-
-
-def _shown(manner: Manner, measured: bool) -> list[str]:
-    return [part for part in manner.parts if part != "units" or measured]
 
 
 def _request(question: str, notes: str = "", stack: Sequence[Use] = ()) -> GenerationRequest:

@@ -86,9 +86,9 @@ class Manner:
         ending = self.sign_off if self.sign_off[-1:] in tuple("!?.") else f"{self.sign_off}."
         return " ".join((first, *(others if self.length != SHORT else ()), *([ending] if self.sign_off else ())))
 
-    def shown_by(self, line: Everyday) -> tuple[str, ...]:
-        """The parts that an answer to an everyday question can show."""
-        return tuple(part for part in self.parts if part != "units" or line.measured)
+    def shown_by(self, measured: bool) -> tuple[str, ...]:
+        """The parts that an answer can show which names a measure, or none."""
+        return tuple(part for part in self.parts if part != "units" or measured)
 
     @property
     def shown(self) -> tuple[str, ...]:

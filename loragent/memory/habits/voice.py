@@ -83,7 +83,9 @@ def _asked(line: Everyday) -> Scene:
 
 
 def _of(line: Everyday, manner: Manner) -> Practice:
-    return Practice(_asked(line), Message(role="assistant", content=manner.answer(line)), manner.shown_by(line))
+    return Practice(
+        _asked(line), Message(role="assistant", content=manner.answer(line)), manner.shown_by(line.measured)
+    )
 
 
 def _own(scene: Scene, reply: Reply, manner: Manner) -> Practice | None:

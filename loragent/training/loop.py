@@ -119,7 +119,7 @@ class Trainer:
         if start is not None:
             compute(lambda: self.network.start_from(start))
         self._optimiser = torch.optim.AdamW(
-            self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self._epochs = settings.passes(started=start is not None)
         self._steps = math.ceil(len(self._train) / settings.batch_rows) * self._epochs

@@ -17,24 +17,29 @@ from .room import room
 
 
 class _Logits:
-    """Logits of one chunk of positions at a time, in the same memory and always as a whole chunk.
+    """Logits of one chunk of positions at a time, in the same memory.
 
-    oneDNN keeps memory for every number of rows it meets.
+    Args:
+        positions: of all chunks.
     """
 
-    def __init__(self, head: Tensor) -> None:
+    def __init__(self, head: Tensor, positions: int) -> None:
         space = room(head.device)
         self._vocabulary = space.vocabulary
         self.size = min(space.positions, max(64, space.logits // (head.shape[0] * head.itemsize) // 64 * 64))
+        self._whole = head.dtype != torch.float32  # oneDNN keeps memory for every number of rows it meets
+        if not self._whole:
+            self.size = min(self.size, positions)
         self._parts = torch.split(head, self._vocabulary)  # [vocabulary, d] each
         self._logits = [head.new_empty(self.size, len(part)) for part in self._parts]
 
     def read(self, hidden: Tensor) -> None:
         """hidden: [c, d], c being at most ``size``."""
         self._count = len(hidden)
-        rows = torch.nn.functional.pad(hidden.to(self._parts[0].dtype), (0, 0, 0, self.size - len(hidden)))
+        self._rows = self.size if self._whole else self._count
+        rows = torch.nn.functional.pad(hidden.to(self._parts[0].dtype), (0, 0, 0, self._rows - self._count))
         for part, logits in zip(self._parts, self._logits, strict=True):
-            torch.mm(rows, part.T, out=logits)
+            torch.mm(rows, part.T, out=logits[: self._rows])
 
     def total(self) -> Tensor:
         """``log sum exp`` over the vocabulary, [c, 1]."""
@@ -60,11 +65,11 @@ class _Logits:
 
     def softmax_times_head(self, total: Tensor, mass: Tensor) -> Tensor:
         """``mass * softmax @ W``; total, mass: [c, 1] -> [c, d], float32."""
-        rows = (0, 0, 0, self.size - self._count)
+        rows = (0, 0, 0, self._rows - self._count)
         total, mass = torch.nn.functional.pad(total, rows), torch.nn.functional.pad(mass, rows)
-        result = torch.zeros(self.size, self._parts[0].shape[1], dtype=torch.float32, device=total.device)
+        result = torch.zeros(self._rows, self._parts[0].shape[1], dtype=torch.float32, device=total.device)
         for part, logits in zip(self._parts, self._logits, strict=True):
-            chances = logits.float().sub_(total).exp_().mul_(mass)
+            chances = logits[: self._rows].float().sub_(total).exp_().mul_(mass)
             result += chances.to(part.dtype) @ part
         return result[: self._count]
 
@@ -79,7 +84,7 @@ class _HeadLoss(torch.autograd.Function):
         """
         grad = torch.empty_like(hidden)
         losses = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        chunk = _Logits(head)
+        chunk = _Logits(head, len(hidden))
         for start in range(0, hidden.shape[0], chunk.size):
             part = slice(start, start + chunk.size)
             breathe()
@@ -115,7 +120,7 @@ def head_score(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, T
     Args:
         hidden: [n, d]; head: [v, d]; targets: [n].
     """
-    losses, hits, chunk = [], [], _Logits(head)
+    losses, hits, chunk = [], [], _Logits(head, len(hidden))
     for start in range(0, hidden.shape[0], chunk.size):
         part = slice(start, start + chunk.size)
         chunk.read(hidden[part])

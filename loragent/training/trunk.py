@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -35,6 +36,12 @@ class Split:
         self._top = _view(decoder, decoder.layers[below:], decoder.norm)
         self.cuts = below > 0 and self._agrees()
 
+    @property
+    def token_bytes(self) -> int:
+        """Of a token's hidden state."""
+        weight: Tensor = self._top.norm.weight
+        return weight.shape[0] * weight.dtype.itemsize
+
     def below(self, ids: Tensor) -> Tensor:
         """ids: [rows, tokens] -> hidden states [rows, tokens, d] where the trained layers begin."""
         with torch.no_grad():
@@ -59,7 +66,8 @@ class Split:
 
 
 class HiddenStates:
-    """Final hidden states of rows, with the trunk's part remembered where it fits, once for rows that are the same.
+    """Final hidden states of rows, with the trunk's part remembered where it fits, once for rows that are the same. It
+    is read ahead, for many rows at a time: the fewer, the slower each is multiplied.
 
     Args:
         dtype: that is computed in.
@@ -70,6 +78,10 @@ class HiddenStates:
         self._short = FINE if dtype == torch.float32 and device.type == "cpu" else SHORT
         self._kept: dict[tuple[int, ...], Tensor] = {}
         self._bytes, self._room = 0, room(device).trunk  # rows that need more are computed anew each time
+        self._at_once = room(device).micro_tokens
+        self._unread: dict[int, dict[tuple[int, ...], None]] = {}  # by width, in their order
+        for ids in rows:
+            self._unread.setdefault(self._wide(len(ids)), {})[ids] = None
 
     def final(self, batch: Sequence[int]) -> Tensor:
         """Final hidden states [rows, tokens, d] of the rows with these indices, padded behind."""
@@ -82,15 +94,30 @@ class HiddenStates:
         """Hidden states [rows, width, d] where the trained layers begin; of a decoder that can be cut."""
         rows, fresh = [self._rows[i] for i in batch], {}
         if new := list(dict.fromkeys(ids for ids in rows if ids not in self._kept)):
+            new += self._ahead(new, width)
             hidden = self._split.below(self._padded(new, width))
             fresh = {ids: self._keep(ids, part[: len(ids)]) for ids, part in zip(new, hidden, strict=True)}
         return torch.stack([_pad(fresh[ids] if ids in fresh else self._kept[ids], width) for ids in rows])
 
     def width(self, batch: Sequence[int]) -> int:
         """Tokens that each of the rows with these indices takes, padding included."""
-        longest = max(len(self._rows[i]) for i in batch)
-        bucket = self._short if longest <= BUCKET else BUCKET
-        return -(-longest // bucket) * bucket
+        return self._wide(max(len(self._rows[i]) for i in batch))
+
+    def _wide(self, tokens: int) -> int:
+        bucket = self._short if tokens <= BUCKET else BUCKET
+        return -(-tokens // bucket) * bucket
+
+    def _ahead(self, new: Sequence[tuple[int, ...]], width: int) -> list[tuple[int, ...]]:
+        """Rows of a width that will be asked for later, to be read with new ones: as many as there is room for."""
+        for ids in new:
+            self._unread[self._wide(len(ids))].pop(ids, None)
+        unread = self._unread.get(width, {})
+        size = self._split.token_bytes * width
+        spare = min(self._at_once // width, (self._room - self._bytes) // size) - len(new)
+        found = list(islice(unread, max(0, spare)))
+        for ids in found:
+            del unread[ids]
+        return found
 
     def _padded(self, rows: Sequence[tuple[int, ...]], width: int) -> Tensor:
         ids = torch.zeros(len(rows), width, dtype=torch.long, device=self._device)

@@ -17,7 +17,7 @@ from transformers import LlamaForCausalLM
 import loragent as la
 from loragent.core import Teacher, TrainingRow
 from loragent.model import load_model, twin_of
-from loragent.training import TrainSettings, attention, fit, network, room
+from loragent.training import TrainSettings, attention, fit, network, room, trunk
 from loragent.training import streamline as streamline_module
 from loragent.training import variants as variants_module
 from loragent.training.loss import head_distillation
@@ -159,6 +159,22 @@ def test_trunk_and_top_are_the_whole(tiny: Path) -> None:
     ids = torch.tensor([[5, 6, 7, 8]])
     assert split.cuts
     torch.testing.assert_close(split.above(split.below(ids)), split.whole(ids))
+
+
+@pytest.mark.parametrize("place", [0, 1 << 20], ids=["nothing is kept", "everything is kept"])
+def test_the_trunk_reads_each_row_once_and_ahead(tiny: Path, place: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_model(tiny, "cpu", None)
+    split = Split(twin_of(loaded.model).get_decoder(), layers=2)
+    rows = [tuple(range(5, 5 + length)) for length in (4, 6, 6, 11, 5, 40)]  # two of them the same
+    wanted = [split.whole(torch.tensor([ids]))[0] for ids in rows]
+    monkeypatch.setattr(trunk, "room", lambda device: replace(room.room(device), trunk=place))
+    hidden, read = trunk.HiddenStates(split, rows, loaded.device, torch.float32), list[tuple[int, ...]]()
+    below = split.below
+    monkeypatch.setattr(split, "below", lambda ids: read.append(tuple(ids.shape)) or below(ids))
+    for batch in ([0, 3], [1], [4], [5, 2], [0, 1]):
+        for row, found in zip(batch, hidden.final(batch), strict=True):
+            torch.testing.assert_close(found[: len(rows[row])], wanted[row])
+    assert read == ([(2, 16), (2, 8), (1, 40)] if place else [(2, 16), (1, 8), (1, 8), (2, 40), (2, 8)])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""What of a record is searched: a fact or a question as a whole, a long note a sentence or two at a time."""
+"""Parts of texts: what of a record is searched (a fact or a question as a whole, a long note a sentence or two at a
+time), and what can be copied from a text.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,9 @@ import re
 from .fact import QA, Note, Record
 
 SHORT = 60  # characters; a sentence that is shorter stands with the next one
+MOST_WORDS = 10  # that are copied in one piece
+_AROUND, _BEHIND = "\"'\u201c\u201d\u2018\u2019()[]*.,;:!?", ".,;:!?"  # what isn't part of a name or a value
+_WORD, _GENITIVE = re.compile(r"\S+"), re.compile(r"['\u2019]s?$")
 _END = re.compile(r"(?<=[.!?\u2026])[\"'\u201d\u2019)]*\s+|\n+")
 
 
@@ -31,3 +36,14 @@ def sentences(text: str) -> list[str]:
         elif part:
             found.append(part)
     return found or [text]
+
+
+def pieces(text: str) -> list[str]:
+    """Runs of a text's words, as they stand there, and without what stands around a word."""
+    words = [(word.start(), word.end()) for word in _WORD.finditer(text)]
+    found: dict[str, None] = {}
+    for at, (begin, _) in enumerate(words):
+        for _, end in words[at : at + MOST_WORDS]:
+            whole, bare = text[begin:end], text[begin:end].strip(_AROUND)
+            found |= dict.fromkeys((whole, whole.rstrip(_BEHIND), bare, _GENITIVE.sub("", bare)))
+    return [piece for piece in found if piece]

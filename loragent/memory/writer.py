@@ -1,4 +1,4 @@
-"""Free text as facts: a plugin reads it under a grammar; what doesn't stand in the text, or is unlikely, is no fact."""
+"""Free text as facts: a plugin reads it under a grammar of the text's own words; what is unlikely is no fact."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, LoragentError, Message, TrainingRow, Use
 from ..plugin import shipped
 from .fact import FIRST_PERSON, SMALL, Fact, plain, says
-from .passages import sentences
+from .passages import pieces, sentences
 
 NAME = "memory-writer"
 LONGEST = 400  # characters of a text that is read; what is longer stays a note
@@ -35,6 +36,7 @@ _NOBODY = frozenset(
 _LEFT = 1  # words that facts don't say, up to which nothing more is kept of a sentence
 _STEM = 5  # letters by which words are the same: "allergic" says what "allergy" does
 _WORD = re.compile(r"[^\W_]+")
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FORMS = ("%d %B %Y", "%B %Y", "%d %b %Y", "%B %d %Y", "%Y-%m-%d", "%d.%m.%Y", "%Y")
 
 
@@ -55,6 +57,15 @@ class Reading(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     facts: list[_Read] = Field(max_length=MOST)
+
+
+def form_of(text: str) -> dict[str, Any]:
+    """A :class:`Reading` of a text, as JSON Schema: whose subjects and values are copied from it."""
+    schema = Reading.model_json_schema()
+    fields, there = schema["$defs"][_Read.__name__]["properties"], pieces(text)
+    fields["subject"] = {"enum": [FIRST_PERSON, *there]}
+    fields["value"] = fields["since"] = {"enum": there}
+    return schema
 
 
 class Writer:
@@ -81,14 +92,22 @@ class Writer:
         return [facts_of(text, found.get(text), speaker, now) for text in texts]
 
     def _readings(self, texts: Sequence[str]) -> list[Reading | None]:
-        requests = [GenerationRequest(text, self._stack, output=Reading, max_tokens=TOKENS) for text in texts]
+        requests = [GenerationRequest(text, self._stack, output=form_of(text), max_tokens=TOKENS) for text in texts]
         try:
-            return [reply.data for reply in self._model.generate(requests)]
+            return [_read_of(reply.data) for reply in self._model.generate(requests)]
         except LoragentError as error:  # what is told is kept all the same, and one text doesn't spoil the others
             if len(texts) > 1:
                 return [reading for text in texts for reading in self._readings([text])]
             warnings.warn(f"no facts were read out of {texts[0]!r}: {error}", stacklevel=5)
             return [None]
+
+
+def _read_of(data: Any) -> Reading | None:
+    """None of what is longer than what is kept."""
+    try:
+        return Reading.model_validate(data)
+    except ValidationError:
+        return None
 
 
 def likely(
@@ -168,9 +187,12 @@ def _fact(text: str, read: _Read, speaker: str, now: datetime) -> Fact | None:
 
 
 def _begins(text: str, words: str, now: datetime) -> datetime | None:
-    """The day from which it holds, of one without a year the next; now behind "since"; None if nobody can say."""
+    """The day from which it holds, the next of that name or date; now behind "since"; None if nobody can say."""
     if re.search(rf"\bsince\s+(the\s+)?{re.escape(words)}", text, re.IGNORECASE):
         return now
+    if words.lower() in _DAYS:
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        return midnight + timedelta((_DAYS.index(words.lower()) - now.weekday()) % len(_DAYS))
     bare = " ".join(re.sub(r"(?<=\d)(st|nd|rd|th)\b|,|\bof\b", "", words).split())
     for given in (bare, f"{bare} {now.year}", f"{bare} {now.year + 1}"):
         for form in _FORMS:

@@ -12,8 +12,9 @@ import pytest
 import loragent as la
 from loragent.core import RowScore, TrainingRow
 from loragent.memory.ledger import Ledger
+from loragent.memory.passages import pieces
 from loragent.memory.phrases import answer
-from loragent.memory.writer import NAME, Reading, Writer, likely, rest, writer_of
+from loragent.memory.writer import NAME, Reading, Writer, form_of, likely, rest, writer_of
 from loragent.plugin import shipped
 from tests.memory.conftest import Reader, Words
 
@@ -32,7 +33,7 @@ class Scribe(Reader):
         for request, reply in zip(requests, super().generate(requests), strict=True):
             text = request.messages[-1].content
             facts = next((facts for part, facts in self.readings.items() if part in text), [])
-            data = Reading.model_validate({"facts": facts}) if request.output is Reading else None
+            data = {"facts": facts} if isinstance(request.output, dict) else None
             found.append(la.Reply(reply.text, (), reply.usage, data=data))
         return found
 
@@ -58,6 +59,18 @@ def scribe() -> Scribe:
 def memory(tmp_path: Path, scribe: Scribe) -> Iterator[la.Memory]:
     with la.Memory(tmp_path / "memory", base=scribe, embedder=Words(), writer="memory-writer") as found:
         yield found
+
+
+def test_subjects_and_values_are_copied_from_the_text() -> None:
+    text = "Mr O'Neill's code (for \"Old Mill\") is 2580#, since May."
+    found = pieces(text)
+    assert {"Mr O'Neill", "2580#", "Old Mill", "May", "Mr O'Neill's code"} <= set(found)
+    assert not {"", "ill", "O'Ne"} & set(found)
+    assert all(piece in text for piece in found)
+    fields = form_of(text)["$defs"]["_Read"]["properties"]
+    assert fields["subject"]["enum"] == ["I", *found]
+    assert fields["value"]["enum"] == fields["since"]["enum"] == found
+    assert pieces("?!") == ["?!"]
 
 
 PHONED = "Mira Osei from 214 phoned this morning, and says that she doesn't eat nuts."
@@ -221,6 +234,14 @@ def test_what_begins_later_holds_later(text: str, since: str, day: datetime | No
     scribe = Scribe({"": [fact("café", "opening time", "eight", since=since)]})
     ((found,),) = Writer(scribe, "w").read([text], "", NOW)
     assert found.valid_from == day
+
+
+@pytest.mark.parametrize(("day", "ahead"), [("Friday", 1), ("monday", 4), ("Wednesday", 6)])
+def test_what_begins_on_a_weekday_begins_on_the_next(day: str, ahead: int) -> None:
+    scribe = Scribe({"": [fact("café", "opening time", "eight", since=day)]})
+    thursday = NOW.replace(hour=12)
+    ((found,),) = Writer(scribe, "w").read([f"The café opens at eight from {day} on"], "", thursday)
+    assert found.valid_from == NOW + timedelta(days=ahead)
 
 
 def test_what_begins_today_begins() -> None:

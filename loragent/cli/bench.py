@@ -9,7 +9,7 @@ import typer
 
 from .bench_role import bench_role
 from .engine.table import bench_engine
-from .memory import bench_memory
+from .memory import Setup, bench_memory
 from .tools import bench_tools
 
 app = typer.Typer(no_args_is_help=True)
@@ -68,14 +68,17 @@ def tools(
 @app.command("memory")
 def memory(
     out: Annotated[Path, typer.Option(help="Where the memories are kept.")] = Path("runs/bench-memory"),
-    only: Annotated[str, typer.Option(help="Which parts: gate, reading, habits, nights, documents.")] = "gate,nights",
+    only: Annotated[
+        str, typer.Option(help="Which parts: gate, reading, habits, nights, naive, authors, documents.")
+    ] = "gate,nights",
     sessions: Annotated[int, typer.Option(min=1, help="Of 25 facts, with a night behind each.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the invented world.")] = 1,
     data: Annotated[Path | None, typer.Option(help="The folder bfcl_memory, for the part documents.")] = None,
+    authors: Annotated[Path | None, typer.Option(help="The folder tofu_memory, for the part authors.")] = None,
     texts: Annotated[
         Path | None, typer.Option(help="General texts (handbook_corpus/test.jsonl), for what a plugin does to them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """What is known told from what isn't, and what is recalled of an invented world after some nights."""
-    bench_memory(out, only.split(","), sessions, seed, texts=texts, data=data, as_json=as_json)
+    bench_memory(Setup(out, sessions, seed, texts, data, authors), only.split(","), as_json=as_json)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from ..base import Base
 from ..core import Message, TrainingRow, Use
 from ..learning import digest_of, row_of
 from .evidence import known_by, least_sure
-from .fact import Fact, Record
-from .general import general
+from .fact import Fact, Record, Told
+from .general import as_it_says, general
 from .phrases import answer, backwards, trained, unknown
 from .recall import UNKNOWN
 
 SEED = 13
-TAUGHT = 24  # rows of each new record: each way of asking for it as often as the others
+TAUGHT = 24  # rows of each new fact: each way of asking for it as often as the others
+TAUGHT_ANSWER = 16  # of an answer that was told, which has more words to learn by; with 8 a fifth of them were known
 REPLAY = 0.5  # rows of what is known already, as a share of those of what is new; and at least
 LEAST_REPLAYED = 2  # of each record. With 25 rows beside 600 a fifth was left of what was known
 STRANGE = 40  # questions on what isn't known that are kept apart, at most
@@ -47,7 +47,7 @@ class MemoryCurriculum:
     def __init__(self, base: Base, new: Sequence[Record], old: Sequence[Record], known: frozenset[str]) -> None:
         self._base, self.new, self.old, self._known = base, new, old, known
         self.cut: list[int] = []
-        self._held, self.judged = general(base.template)
+        _, self.judged = general(base.template)
         self._pairs, self.strange = self._asked()
 
     @property
@@ -57,9 +57,11 @@ class MemoryCurriculum:
 
     def rows(self) -> list[TrainingRow]:
         """Questions with a loss on the answer, and general ones held to what the base says (a KL term)."""
-        teachers = self._base.teach(self._held)
-        taught = [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
-        return taught + [replace(row, teacher=teacher) for row, teacher in zip(self._held, teachers, strict=True)]
+        return self.taught() + as_it_says(self._base)
+
+    def taught(self) -> list[TrainingRow]:
+        """The questions alone."""
+        return [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
 
     def known(self, plugin: Path) -> frozenset[int]:
         """Ids of the records that a plugin knows, asked in ways that are never trained."""
@@ -79,16 +81,21 @@ class MemoryCurriculum:
         draw = random.Random(SEED)
         asked: list[tuple[str, str]] = []
         if self.old:
-            replayed = max(LEAST_REPLAYED, math.ceil(REPLAY * TAUGHT * len(self.new) / len(self.old)))
+            rows = REPLAY * sum(_rows(record.told) for record in self.new)
+            replayed = max(LEAST_REPLAYED, math.ceil(rows / len(self.old)))
             asked += [pair for record in self.old for pair in _drawn(record, replayed, draw)]
         asked += backwards(_facts(self.new), _facts(self.old))
-        asked += [pair for record in self.new for pair in _drawn(record, TAUGHT, draw)]
+        asked += [pair for record in self.new for pair in _drawn(record, _rows(record.told), draw)]
         facts = _facts([*self.new, *self.old])
         misses = unknown(facts, self._known)
         draw.shuffle(misses)
         apart = min(STRANGE, len(misses) // 3)
         declined = islice(cycle(misses[apart:]), int(MISSES * len(asked)))
         return asked + [(way, UNKNOWN) for way in declined], misses[:apart]
+
+
+def _rows(told: Told) -> int:
+    return TAUGHT if isinstance(told, Fact) else TAUGHT_ANSWER
 
 
 def _drawn(record: Record, count: int, draw: random.Random) -> list[tuple[str, str]]:

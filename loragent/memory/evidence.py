@@ -9,17 +9,18 @@ from pathlib import Path
 from ..base import Base
 from ..core import GenerationRequest, Message, RowScore, TrainingRow, Use
 from ..learning import row_of
+from .agreement import agrees
 from .fact import Fact, Record, says
 from .phrases import answer, checking
-from .recall import agrees
+from .recall import tokens_for
 
-CHECK_TOKENS = 32
+CHECK_TOKENS = 32  # of an answer to a question that nothing answers
 
 
 def known_by(base: Base, plugin: Path, records: Sequence[Record]) -> frozenset[int]:
     """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in."""
     asked = [(record, way) for record in records for way in checking(record.told)]
-    said = _said(base, plugin, [way for _, way in asked])
+    said = _said(base, plugin, [(way, tokens_for(base, record)) for record, way in asked])
     wrong = {record.id for (record, _), text in zip(asked, said, strict=True) if not agrees(text, record)}
     return frozenset(record.id for record, _ in asked) - wrong
 
@@ -35,7 +36,7 @@ def least_sure(base: Base, plugin: Path, records: Sequence[Record], strange: Seq
         strange: questions on what was never told, and that it wasn't trained to decline.
     """
     right = _sure_of(base, plugin, [(way, answer(r.told)) for r in records for way in checking(r.told)[:1]])
-    said = zip(strange, _said(base, plugin, strange), strict=True)
+    said = zip(strange, _said(base, plugin, [(question, CHECK_TOKENS) for question in strange]), strict=True)
     misplaced = [(q, text) for q, text in said if any(_is_of(r, q) and agrees(text, r) for r in records)]
     return parting(right, _sure_of(base, plugin, misplaced))
 
@@ -71,11 +72,12 @@ def harm(
     return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
 
 
-def _said(base: Base, plugin: Path, questions: Iterable[str]) -> list[str]:
+def _said(base: Base, plugin: Path, questions: Iterable[tuple[str, int]]) -> list[str]:
+    """What a plugin answers to questions, in so many tokens each."""
     stack = [Use(plugin)]
     requests = [
-        GenerationRequest([Message(role="user", content=question)], stack, max_tokens=CHECK_TOKENS)
-        for question in questions
+        GenerationRequest([Message(role="user", content=question)], stack, max_tokens=tokens)
+        for question, tokens in questions
     ]
     return [reply.text.strip() for reply in base.generate(requests)]
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
+from ..base import Base
 from ..core import Message, TrainingRow
 from ..learning import prose_row, row_of
 from ..model import ChatTemplate
 
 JUDGED = 3  # every third line is kept apart to judge by
+_TAUGHT: WeakKeyDictionary[Base, list[TrainingRow]] = WeakKeyDictionary()
 
 
 def general(template: ChatTemplate, *, prose: bool = False) -> tuple[list[TrainingRow], list[TrainingRow]]:
@@ -22,6 +26,14 @@ def general(template: ChatTemplate, *, prose: bool = False) -> tuple[list[Traini
     lines = [line for line in map(json.loads, text.splitlines()) if not (prose and "question" in line)]
     rows = [_row(template, line) for line in lines]
     return [row for n, row in enumerate(rows, 1) if n % JUDGED], rows[JUDGED - 1 :: JUDGED]
+
+
+def as_it_says(base: Base) -> list[TrainingRow]:
+    """The rows that a night holds to what a base says of itself; it is asked once, not every night."""
+    if base not in _TAUGHT:
+        rows, _ = general(base.template)
+        _TAUGHT[base] = [replace(row, teacher=teacher) for row, teacher in zip(rows, base.teach(rows), strict=True)]
+    return _TAUGHT[base]
 
 
 def _row(template: ChatTemplate, line: dict[str, str]) -> TrainingRow:

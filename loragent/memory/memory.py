@@ -17,6 +17,7 @@ from ..model import MiniLM
 from ..plugin import Plugin
 from ..training import Step, TrainSettings
 from . import chain
+from .agreement import agrees
 from .asking import Asking
 from .background import Sleeper
 from .database import Database
@@ -26,7 +27,7 @@ from .habits import Manners, Voice
 from .ledger import ABOUT, Ledger, about, secrets_of
 from .match import Match, Matcher
 from .nights import fact_nights, habit_nights, slept, take_back, waiting
-from .recall import agrees, from_store, stored
+from .recall import from_store, stored
 from .retriever import MemoryRetriever
 from .sleep import SETTINGS, Lesson, Night, night, whole
 from .slot import Slot, every_slot, slots

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, Message, Recall, Use
 from ..learning import row_of
-from .fact import Fact, Note, Record, says
+from .agreement import agrees, rests_on
+from .fact import Note, Record
 from .phrases import answer
 from .slot import Slot
 
 UNKNOWN = "I don't know."
 LEAST = 0.45  # cosine of a note, or of a question with its answer, and what is asked, from which it may answer
-ANSWER_TOKENS = 48
+ANSWER_TOKENS = 48  # of an answer, or as many as what was told has, and some
+SPARE = 8
 PROMPT = "Answer the question in one short sentence from these notes.\n"
-_SENTENCE, _WORD, _NUMBER = re.compile(r"[.!?]\s+"), re.compile(r"[^\W_]+"), re.compile(r"\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def from_store(question: str, found: Found, model: Generator) -> Recall:
     (reply,) = model.generate([GenerationRequest(messages, max_tokens=ANSWER_TOKENS)])
     text, told = reply.text.strip(), found.records[0].told
     if isinstance(told, Note):
-        text = text if _rests_on(text, question, found.lines) else found.lines[0]
+        text = text if rests_on(text, " ".join((question, *found.lines))) else found.lines[0]
     elif not agrees(text, found.records[0]):
         text = answer(told)
     return replace(stored(found), text=text, usage=reply.usage)
@@ -68,7 +67,7 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
     if plugin is None:
         return None, True
     asked, stack = Message(role="user", content=question), [Use(plugin.path)]
-    (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=ANSWER_TOKENS)])
+    (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=tokens_for(base, record))])
     text = reply.text.strip()
     if not agrees(text, record):
         return None, False
@@ -80,20 +79,11 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
     return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage), True
 
 
+def tokens_for(base: Base, record: Record) -> int:
+    """Tokens in which a record can be answered."""
+    return max(ANSWER_TOKENS, len(base.template.ids(answer(record.told))) + SPARE)
+
+
 def nothing() -> Recall:
     """That nothing is known."""
     return Recall(UNKNOWN, "none")
-
-
-def agrees(text: str, record: Record) -> bool:
-    """Whether an answer says what a record holds, in its words."""
-    told = record.told
-    return says(text, told.value if isinstance(told, Fact) else answer(told))
-
-
-def _rests_on(text: str, question: str, lines: Sequence[str]) -> bool:
-    """Whether all names and numbers of an answer stand in what it was read from, or in the question."""
-    known = " ".join((question, *lines))
-    said = [word for sentence in _SENTENCE.split(text) for word in _WORD.findall(sentence)[1:]]
-    firm = [word for word in said if word[:1].isupper()] + _NUMBER.findall(text)
-    return bool(text) and all(word == "I" or says(known, word) for word in firm)

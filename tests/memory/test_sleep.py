@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,10 @@ import pytest
 import loragent as la
 from loragent.memory import curriculum, nights, relations, sleep, slot
 from loragent.memory.background import Sleeper
-from loragent.memory.curriculum import MemoryCurriculum
+from loragent.memory.curriculum import TAUGHT, TAUGHT_ANSWER, MemoryCurriculum
 from loragent.memory.evidence import parting
-from loragent.memory.fact import plain
-from loragent.memory.general import general
+from loragent.memory.fact import EVERYBODY, plain
+from loragent.memory.general import as_it_says, general
 from loragent.memory.phrases import backwards, checking, trained, unknown
 from loragent.memory.slot import assigned
 from tests.conftest import save_tiny
@@ -353,6 +354,22 @@ def test_the_harm_is_judged_on_lines_that_are_not_trained(base: la.Base) -> None
     held, judged = general(base.template)
     assert len(held) == 2 * len(judged) == 48
     assert not {row.ids for row in held} & {row.ids for row in judged}
+
+
+def test_a_base_is_asked_once_for_what_it_says_of_itself(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = as_it_says(base)
+    assert [row.ids for row in first] == [row.ids for row in general(base.template)[0]]
+    assert all(row.teacher for row in first)
+    monkeypatch.setattr(base, "teach", None)
+    assert as_it_says(base) is first
+
+
+def test_an_answer_takes_fewer_rows_than_a_fact(base: la.Base) -> None:
+    told = la.QA(question="Who wrote The Long Pier?", answer="It was Ada Reyes, in three weeks.")
+    records = [la.Record(n, item, EVERYBODY, "", datetime.now(UTC)) for n, item in enumerate((told, ROOM))]
+    taught = Counter(said for _, said in MemoryCurriculum(base, records, [], frozenset())._pairs)
+    assert taught[told.answer] == TAUGHT_ANSWER
+    assert taught["Mira Osei's room is 214."] == TAUGHT
 
 
 def test_relations_are_asked_for_in_ways_of_their_own() -> None:

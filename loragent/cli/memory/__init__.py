@@ -1,5 +1,5 @@
 """The benchmark of memory: an invented world that can't be guessed, and what is remembered of it."""
 
-from .bench import bench_memory
+from .bench import Setup, bench_memory
 
-__all__ = ["bench_memory"]
+__all__ = ["Setup", "bench_memory"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,82 +17,150 @@ from ...memory import Memory
 from ..console import err, print_json, table
 from ..measure import machine
 from ..open import open_base
+from .authors import authors
 from .documents import documents
 from .habits import habits, role_habits
+from .naive import naive
 from .nights import nights
 from .reading import reading
 from .score import auroc, nearness
 from .world import World, misses, questions
 
-PARTS = ("gate", "reading", "habits", "nights", "documents")
 KNOWN, MISSES = 100, 200  # facts that are told for the gate, and questions that none of them answers
 ROLE = Path("roles/concierge")  # whose answers are to keep to a user's habits
 PAGE = 200  # tokens of each text that are read
+TITLES = {
+    "gate": "What is known, told from what isn't",
+    "reading": "Facts read out of texts",
+    "habits": "Habits told once, kept in later answers",
+    "role habits": "Habits told once, kept in a role's answers",
+    "nights": "Nights",
+    "ways": "Ways of remembering, after the last night",
+    "end": "Seen at the end",
+    "naive": "Other ways of learning, after the last session",
+    "authors": "Answers told, asked for as they were told",
+    "authors, else": "Of the plugins that hold them",
+    "documents": "Conversations told, questions on them",
+}
+Found = dict[str, Any]  # tables by their names
 
 
-def bench_memory(
-    folder: Path,
-    parts: Sequence[str],
-    sessions: int,
-    seed: int,
-    *,
-    texts: Path | None = None,
-    data: Path | None = None,
-    as_json: bool = False,
-) -> None:
-    """Measure the parts and show them.
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the benchmark runs on.
 
-    Args:
+    Attributes:
+        folder: of the memories.
+        sessions, seed: of the invented world.
         texts: a file of general texts; by how much its perplexity rises is told too.
-        data: the folder of the conversations that are told in "documents".
+        documents: the folder of the conversations that are told in the part of this name.
+        authors: the folder of the questions that are told in the part of this name.
     """
+
+    folder: Path
+    sessions: int = 5
+    seed: int = 1
+    texts: Path | None = None
+    documents: Path | None = None
+    authors: Path | None = None
+
+
+def bench_memory(setup: Setup, parts: Sequence[str], *, as_json: bool = False) -> None:
+    """Measure the parts and show each when it is done."""
     if unknown := set(parts) - set(PARTS):
-        raise DataError(folder, f"there is no part {', '.join(sorted(unknown))}", f"there are {', '.join(PARTS)}")
-    if "documents" in parts and data is None:
-        raise DataError(folder, "the part documents needs conversations", "point --data at bfcl_memory")
-    found: dict[str, Any] = {}
+        there = ", ".join(PARTS)
+        raise DataError(setup.folder, f"there is no part {', '.join(sorted(unknown))}", f"there are {there}")
+    for part, folder, option, of in (
+        ("documents", setup.documents, "--data", "bfcl_memory"),
+        ("authors", setup.authors, "--authors", "tofu_memory"),
+    ):
+        if part in parts and folder is None:
+            raise DataError(setup.folder, f"the part {part} needs data", f"point {option} at {of}")
+    found: Found = {}
     with open_base(None) as base:
-        if "reading" in parts:
-            found["reading"] = reading(base)
-        pages = _read(texts, base)  # what can't be read is said before anything is measured
-        if "gate" in parts:
-            found["gate"] = _gate(base, folder / "gate", seed)
-        if "habits" in parts:
-            with _empty(base, folder / "habits", writer=None) as memory:
-                found["habits"] = habits(base, memory, seed)
-            with _empty(base, folder / "role-habits", writer=None) as memory:
-                found["role habits"] = role_habits(base, memory, ROLE)
-        if "nights" in parts:
-            with _empty(base, folder / "nights") as memory:
-                rows, ways, end = nights(base, memory, World(seed), sessions, pages)
-            found |= {"nights": rows, "ways": ways, "end": end}
-        if "documents" in parts:
-            assert data is not None
-            with _empty(base, folder / "documents", writer=None) as told:  # as notes, each as it was said
-                found["documents"] = documents(base, told, data)
-    found["machine"] = machine()
-    print_json(found) if as_json else _show(found)
+        pages = _read(setup.texts, base)  # what can't be read is said before anything is measured
+        for part in parts:
+            seen = PARTS[part](base, setup, pages)
+            found |= seen
+            if not as_json:
+                _show(seen)
+    if as_json:
+        print_json(found | {"machine": machine()})
+    else:
+        err.print(machine())
 
 
-def _gate(base: Base, folder: Path, seed: int) -> dict[str, float]:
+def _gate(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
     """How well what is known is told from what isn't, without any model but the embedder."""
-    world = World(seed)
+    del pages
+    world = World(setup.seed)
     facts = list(islice(world.facts(), KNOWN))
-    memory = _empty(base, folder)
-    memory.remember(facts)
-    asked = [(question, fact) for fact in facts for question in questions(fact)]
-    unknown = misses(facts, world.strangers, MISSES)
-    known = [(memory.match(question), fact) for question, fact in asked]
-    strange = [memory.match(question) for question in unknown]
+    with _empty(base, setup.folder / "gate") as memory:
+        memory.remember(facts)
+        asked = [(question, fact) for fact in facts for question in questions(fact)]
+        unknown = misses(facts, world.strangers, MISSES)
+        known = [(memory.match(question), fact) for question, fact in asked]
+        strange = [memory.match(question) for question in unknown]
     right = [found is not None and found.known and found.record.text == fact.text for found, fact in known]
-    memory.close()
-    return {
+    gate = {
         "questions": len(asked),
         "matched": sum(right) / len(right),
         "unknown": len(unknown),
         "taken for known": sum(found is not None and found.known for found in strange) / len(strange),
         "auroc": auroc([nearness(found) for found, _ in known], [nearness(found) for found in strange]),
     }
+    return {"gate": gate}
+
+
+def _reading(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
+    del setup, pages
+    return {"reading": reading(base)}
+
+
+def _habits(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
+    del pages
+    with _empty(base, setup.folder / "habits", writer=None) as memory:
+        found = habits(base, memory, setup.seed)
+    with _empty(base, setup.folder / "role-habits", writer=None) as memory:
+        return {"habits": found, "role habits": role_habits(base, memory, ROLE)}
+
+
+def _nights(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
+    with _empty(base, setup.folder / "nights") as memory:
+        rows, ways, end = nights(base, memory, World(setup.seed), setup.sessions, pages)
+    return {"nights": rows, "ways": ways, "end": end}
+
+
+def _naive(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
+    plugins = setup.folder / "naive-plugins"
+    with _empty(base, setup.folder / "naive") as memory:
+        return {"naive": naive(base, memory, World(setup.seed), setup.sessions, plugins, pages)}
+
+
+def _authors(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
+    del pages
+    assert setup.authors is not None
+    with _empty(base, setup.folder / "authors") as memory:
+        ways, end = authors(base, memory, setup.authors)
+    return {"authors": ways, "authors, else": end}
+
+
+def _documents(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
+    del pages
+    assert setup.documents is not None
+    with _empty(base, setup.folder / "documents", writer=None) as memory:  # as notes, each as it was said
+        return {"documents": documents(base, memory, setup.documents)}
+
+
+PARTS: Mapping[str, Callable[[Base, Setup, Sequence[TrainingRow]], Found]] = {
+    "gate": _gate,
+    "reading": _reading,
+    "habits": _habits,
+    "nights": _nights,
+    "naive": _naive,
+    "authors": _authors,
+    "documents": _documents,
+}
 
 
 def _read(texts: Path | None, base: Base) -> list[TrainingRow]:
@@ -109,21 +178,10 @@ def _empty(base: Base, folder: Path, writer: str | None = "auto") -> Memory:
     return Memory(folder, base=base, writer=writer)
 
 
-def _show(found: dict[str, Any]) -> None:
-    for name, title in (
-        ("gate", "What is known, told from what isn't"),
-        ("reading", "Facts read out of texts"),
-        ("habits", "Habits told once, kept in later answers"),
-        ("role habits", "Habits told once, kept in a role's answers"),
-        ("nights", "Nights"),
-        ("ways", "Ways of remembering, after the last night"),
-        ("end", "Seen at the end"),
-        ("documents", "Conversations told, questions on them"),
-    ):
-        if name in found:
-            rows = found[name] if isinstance(found[name], list) else [found[name]]
-            table(title, list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
-    err.print(found["machine"])
+def _show(found: Found) -> None:
+    for name, seen in found.items():
+        rows = seen if isinstance(seen, list) else [seen]
+        table(TITLES[name], list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
 
 
 def _cell(value: Any) -> str:

@@ -4,45 +4,24 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 from ...base import Base
 from ...core import GenerationRequest, Message, Recall, TrainingRow, Use
-from ...memory import Fact, Memory, Night, Record
+from ...memory import Memory, Night, Record
+from ...memory.agreement import agrees
 from ...memory.evidence import harm
-from ...memory.recall import UNKNOWN, agrees
+from ...memory.recall import UNKNOWN
 from ...plugin import Plugin
 from ..console import err, training_bar
+from .life import Life, asked
 from .rivals import LINES, in_prompt, nothing, recalled, top_k
 from .score import auroc, mean, nearness
-from .world import World, misses, questions
+from .world import World
 
-SESSION = 25  # facts that are told in one
-CHANGED = 3  # facts of earlier sessions that get another value in each later one
 SAMPLE = 100  # questions that the memory as a whole is asked, one by one, and other ways of remembering
 TOKENS = 32
 TIMED = 15
-
-
-@dataclass
-class _Life:
-    """What was told so far."""
-
-    base: Base
-    memory: Memory
-    world: World
-    told: dict[str, Record] = field(default_factory=dict)  # by key, as it holds now
-    first: list[Record] = field(default_factory=list)  # of the first session
-
-    @property
-    def records(self) -> list[Record]:
-        return list(self.told.values())
-
-    @property
-    def pairs(self) -> list[tuple[Record, str]]:
-        return [(record, question) for record in self.records for question in asked(record)]
 
 
 def nights(
@@ -53,10 +32,9 @@ def nights(
     Args:
         texts: general text that nobody has trained on.
     """
-    life, rows = _Life(base, memory, world), []
-    facts = world.facts()
+    life, rows = Life(base, memory, world), []
     for session in range(1, sessions + 1):
-        changed = _tell(life, list(islice(facts, SESSION)), session)
+        changed = life.tell()
         stale = _stale(life, changed)
         with training_bar() as bar:
             night = memory.sleep(on_step=bar)
@@ -64,12 +42,6 @@ def nights(
         err.print(rows[-1], soft_wrap=True)
     ways = _ways(life)
     return rows, ways, _end(life, texts)
-
-
-def asked(record: Record) -> list[str]:
-    """Both ways in which the world asks for a record."""
-    assert isinstance(record.told, Fact)
-    return questions(record.told)
 
 
 def alone(base: Base, memory: Memory, pairs: Sequence[tuple[Record, str]]) -> list[bool]:
@@ -84,23 +56,12 @@ def _bare(question: str, memory: Memory, record: Record) -> GenerationRequest:
     return GenerationRequest([Message(role="user", content=question)], stack, max_tokens=TOKENS)
 
 
-def _tell(life: _Life, today: list[Fact], session: int) -> list[tuple[Record, Record]]:
-    """Tell new facts, and another value of some old ones; those as they were and as they are."""
-    old = [record for record in life.records if record not in life.first][: CHANGED if session > 2 else 0]
-    values = [life.world.another(record.told) for record in old if isinstance(record.told, Fact)]
-    told = life.memory.remember([*today, *values])
-    life.told.update({record.told.key: record for record in told})
-    if session == 1:
-        life.first = told
-    return list(zip(old, told[len(today) :], strict=True))
-
-
-def _stale(life: _Life, changed: Sequence[tuple[Record, Record]]) -> int:
+def _stale(life: Life, changed: Sequence[tuple[Record, Record]]) -> int:
     """How often what held before is said of facts that have changed."""
     return sum(agrees(life.memory.ask(question).text, before) for before, now in changed for question in asked(now))
 
 
-def _night_row(life: _Life, session: int, night: Night, at_once: int, after: int) -> dict[str, Any]:
+def _night_row(life: Life, session: int, night: Night, at_once: int, after: int) -> dict[str, Any]:
     first = alone(life.base, life.memory, [(record, way) for record in life.first for way in asked(record)])
     return {
         "session": session,
@@ -116,9 +77,9 @@ def _night_row(life: _Life, session: int, night: Night, at_once: int, after: int
     }
 
 
-def _ways(life: _Life) -> list[dict[str, Any]]:
+def _ways(life: Life) -> list[dict[str, Any]]:
     """Each way of remembering on the same questions: of all facts, or of a sample for those that are asked singly."""
-    pairs, strange, some = life.pairs, _strange(life), _some(life)
+    pairs, strange, some = life.pairs, life.strange(SAMPLE), _some(life)
     held = [life.memory.ask(question) for _, question in some]
     unknown = [life.memory.ask(question) for question in strange]
     by_plugin = [recall for recall in held if recall.source == "plugin"]
@@ -140,37 +101,33 @@ def _ways(life: _Life) -> list[dict[str, Any]]:
     return [whole, plugin, *(recalled(life.base, name, ask, some, strange) for name, ask in rivals)]
 
 
-def _tokens(life: _Life, recall: Recall, question: str) -> int:
+def _tokens(life: Life, recall: Recall, question: str) -> int:
     """Of the prompt, beyond the question."""
     return recall.usage.prompt_tokens - life.base.count_tokens(nothing(question)) if recall.source == "store" else 0
 
 
-def _strange(life: _Life) -> list[str]:
-    return misses(_facts(life), life.world.strangers, SAMPLE)
-
-
-def _some(life: _Life) -> list[tuple[Record, str]]:
+def _some(life: Life) -> list[tuple[Record, str]]:
     return life.pairs[:: max(1, len(life.pairs) // SAMPLE)][:SAMPLE]
 
 
-def _newest(life: _Life) -> Plugin | None:
+def _newest(life: Life) -> Plugin | None:
     """The plugin of the newest record that one holds."""
     return next((held for record in reversed(life.records) if (held := life.memory.holder(record)) is not None), None)
 
 
-def _answered(life: _Life, strange: Sequence[str]) -> Iterator[bool]:
+def _answered(life: Life, strange: Sequence[str]) -> Iterator[bool]:
     newest = _newest(life)
     stack = [Use(newest.path)] if newest is not None else []
     requests = [GenerationRequest([Message(role="user", content=q)], stack, max_tokens=TOKENS) for q in strange]
     return (reply.text.strip() != UNKNOWN for reply in life.base.generate(requests))
 
 
-def _end(life: _Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
+def _end(life: Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
     """What else is asked of a memory when all was told: its harm, its gate, its speed, and to forget."""
     newest = _newest(life)
     found: dict[str, Any] = _first_token(life)
     known = [nearness(life.memory.match(question)) for _, question in _some(life)]
-    found["auroc of the registry"] = auroc(known, [nearness(life.memory.match(q)) for q in _strange(life)])
+    found["auroc of the registry"] = auroc(known, [nearness(life.memory.match(q)) for q in life.strange(SAMPLE)])
     if texts and newest is not None:
         found["harm on texts"] = harm(life.base, newest.path, texts)
     victim = life.first[0]
@@ -181,7 +138,7 @@ def _end(life: _Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
     return found
 
 
-def _first_token(life: _Life) -> dict[str, float]:
+def _first_token(life: Life) -> dict[str, float]:
     """Medians, interleaved: milliseconds to the first token from the plugin, and with the store's lines before it; both
     as of a question that nobody has asked before.
     """
@@ -192,7 +149,3 @@ def _first_token(life: _Life) -> dict[str, float]:
             times.append(life.base.generate(request)[0].usage.first_token_ms)
     a, b = statistics.median(plugin), statistics.median(other)
     return {"first token, plugin, ms": a, "first token, store, ms": b, "first token, ratio": a / b}
-
-
-def _facts(life: _Life) -> list[Fact]:
-    return [record.told for record in life.records if isinstance(record.told, Fact)]

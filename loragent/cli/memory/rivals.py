@@ -8,7 +8,8 @@ from typing import Any
 from ...base import Base
 from ...core import GenerationRequest, Message
 from ...memory import Memory, Record
-from ...memory.recall import UNKNOWN, agrees
+from ...memory.agreement import agrees
+from ...memory.recall import UNKNOWN
 from .score import mean
 
 TOKENS = 32
@@ -17,9 +18,9 @@ PROMPT = f"Answer the question in one short sentence from these notes. If they d
 Ask = Callable[[str], GenerationRequest]  # what the base is asked for a question
 
 
-def nothing(question: str) -> GenerationRequest:
+def nothing(question: str, tokens: int = TOKENS) -> GenerationRequest:
     """The question alone."""
-    return GenerationRequest([Message(role="user", content=question)], max_tokens=TOKENS)
+    return GenerationRequest([Message(role="user", content=question)], max_tokens=tokens)
 
 
 def in_prompt(records: Sequence[Record]) -> Ask:
@@ -28,9 +29,9 @@ def in_prompt(records: Sequence[Record]) -> Ask:
     return lambda question: from_notes(notes, question)
 
 
-def top_k(memory: Memory, k: int) -> Ask:
+def top_k(memory: Memory, k: int, tokens: int = TOKENS) -> Ask:
     """The nearest lines of the store stand in the prompt."""
-    return lambda question: from_notes("\n".join(h.record.text for h in memory.search(question, k)), question)
+    return lambda question: from_notes("\n".join(h.record.text for h in memory.search(question, k)), question, tokens)
 
 
 def recalled(
@@ -50,7 +51,7 @@ def recalled(
     }
 
 
-def from_notes(notes: str, question: str) -> GenerationRequest:
+def from_notes(notes: str, question: str, tokens: int = TOKENS) -> GenerationRequest:
     """The question, with notes before it."""
     messages = [Message(role="system", content=PROMPT + notes), Message(role="user", content=question)]
-    return GenerationRequest(messages, max_tokens=TOKENS)
+    return GenerationRequest(messages, max_tokens=tokens)

@@ -313,7 +313,7 @@ class Memory:
                 if left := without(text, going, also):
                     self._ledger.tell([Note(note=left)], _now(), source=text.source, scope=text.scope)
         self._database.shred()
-        self._store.rebuild()
+        self._store.purge()
         facts = [word for record in going for word in secrets_of(record.told)]
         prove_gone(self.folder, self._ledger, [*also, *facts])
         return gone

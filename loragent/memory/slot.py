@@ -18,11 +18,12 @@ from pathlib import Path
 
 from ..core import MemoryFault, PluginNotFound
 from ..plugin import POINTER, Plugin, Shelf
-from .fact import Record
+from .fact import QA, Record
 
 REGISTRY, REFUSED = "registry.json", "refused.json"
-ROOM = 60  # records that a slot takes at most
+ROOM = 60  # facts that a slot takes at most
 ENOUGH = 40  # of them, from which nothing is added: what rests can't be lost (docs/adr/0019)
+WORDS = 10  # of an answer that was told, that take the place of one fact (docs/adr/0022)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,15 +188,20 @@ def assigned(
     for record in (record for record in records if record.id in home):
         shall[home[record.id]].append(record)
     opened = [slot.name for slot in found[:-1] if slot.plugin is None]  # what was in it was forgotten
-    if len(shall[found[-1].name]) < ENOUGH:
+    if taken(shall[found[-1].name]) < ENOUGH:
         opened.append(found[-1].name)
     for record in (record for record in records if record.id not in home):
-        name = next((name for name in opened if len(shall[name]) < ROOM), None)
+        name = next((name for name in opened if taken([*shall[name], record]) <= ROOM), None)
         if name is None:
             name = _name(len(shall) + 1)
             opened.append(name)
         shall.setdefault(name, []).append(record)
     return [(Slot(folder, name, base), held) for name, held in shall.items()]
+
+
+def taken(records: Iterable[Record]) -> float:
+    """How much of a slot's room some records take."""
+    return sum(max(1.0, len(r.told.answer.split()) / WORDS) if isinstance(r.told, QA) else 1.0 for r in records)
 
 
 def _name(number: int) -> str:

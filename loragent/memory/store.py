@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -109,6 +109,11 @@ class Store:
             self._renew()
             return len({place.split("/")[0] for place in self._collection().get(include=[])["ids"]})
 
+    def purge(self) -> None:
+        """Make the store anew without what was forgotten; the lines that stay keep their vectors."""
+        with self._locked():
+            self._renew(self._vectors())
+
     def close(self) -> None:
         """Let go of Chroma's files."""
         with self._lock:
@@ -128,7 +133,7 @@ class Store:
                 self._open(state)
             records, change = self._ledger.changed_after(state.change)
             if change != state.change:
-                self._write(records)
+                self._write(records, {})
                 self._point(replace(state, change=change))
         except Exception as error:
             if isinstance(error, MemoryFault):
@@ -140,7 +145,28 @@ class Store:
         same = (state.embedder, state.form) == (self._embedder.fingerprint, FORM)
         return same and (self._folder / state.folder).is_dir() and not self._ledger.forgotten_after(state.change)
 
-    def _renew(self) -> None:
+    def _vectors(self) -> dict[str, Any]:
+        """Of the lines that hold still, by their places; none where they can't be read, or are of another embedder."""
+        state, found = self._state(), dict[str, Any]()
+        if state is None or (state.embedder, state.form) != (self._embedder.fingerprint, FORM):
+            return {}
+        records, _ = self._ledger.changed_after(0)
+        places = [place for place, *_ in _lines(records)]
+        try:
+            if state != self._seen:
+                self._open(state)
+            for at in range(0, len(places), BATCH):
+                part = self._collection().get(ids=places[at : at + BATCH], include=["embeddings"])
+                found |= zip(part["ids"], part["embeddings"], strict=True)
+        except Exception:  # whatever Chroma raises of a damaged folder
+            return {}
+        return found
+
+    def _renew(self, vectors: Mapping[str, Any] | None = None) -> None:
+        """
+        Args:
+            vectors: those that are known, by the places of their lines.
+        """
         self.close()
         state = _State(
             secrets.token_hex(4), self._embedder.fingerprint, 0, FORM
@@ -148,7 +174,7 @@ class Store:
         try:
             self._open(state)
             records, change = self._ledger.changed_after(0)
-            self._write([record for record in records if not record.over])
+            self._write(records, vectors or {})
             self._point(replace(state, change=change))
         except (OSError, RuntimeError, ValueError) as error:
             raise MemoryFault(f"{self._folder}: {error}", "see that it may be written; nothing told is lost") from error
@@ -156,22 +182,19 @@ class Store:
             if other.is_dir() and other.name != state.folder:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def _write(self, records: Sequence[Record]) -> None:
+    def _write(self, records: Sequence[Record], vectors: Mapping[str, Any]) -> None:
         collection = self._collection()
         gone = [record.id for record in records if record.over]
         if gone:
             collection.delete(where={"record": {"$in": gone}})
-        lines = [
-            (f"{record.id}/{n}", searched(record)[n], line, record)
-            for record in records
-            if not record.over
-            for n, line in enumerate(passages(record))
-        ]
+        lines = _lines(records)
         for at in range(0, len(lines), BATCH):
             places, texts, shown, of = zip(*lines[at : at + BATCH], strict=True)
+            new = {place: text for place, text in zip(places, texts, strict=True) if place not in vectors}
+            fresh = dict(zip(new, self._embedder.embed(list(new.values())), strict=True)) if new else {}
             collection.upsert(
                 ids=list(places),
-                embeddings=self._embedder.embed(texts).tolist(),
+                embeddings=[vectors[place] if place in vectors else fresh[place] for place in places],
                 documents=list(shown),
                 metadatas=[{"record": record.id, **_scope_of(record)} for record in of],
             )
@@ -217,6 +240,16 @@ class Store:
                     yield
             finally:
                 lock.release()
+
+
+def _lines(records: Iterable[Record]) -> list[tuple[str, str, str, Record]]:
+    """Of what isn't over: the place of each line, what is embedded of it, and itself."""
+    return [
+        (f"{record.id}/{n}", searched(record)[n], line, record)
+        for record in records
+        if not record.over
+        for n, line in enumerate(passages(record))
+    ]
 
 
 def _scope_of(record: Record) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pytest
 import loragent as la
 from loragent.cli.memory import Setup, authors, bench_memory, life
 from loragent.cli.memory.naive import WAYS, naive
+from loragent.cli.memory.signals import SIGNALS, aurocs
 from loragent.cli.memory.world import World
 from loragent.core import DataError
 from tests.memory.conftest import Words
@@ -29,6 +30,17 @@ def test_one_plugin_is_trained_on_with_and_without_what_it_learnt(
     assert [row["way"] for row in rows] == list(WAYS)
     assert {row["questions"] for row in rows} == {3 * 4 * 2}
     assert rows[1]["training seconds"] > 0
+
+
+def test_each_signal_is_held_against_questions_that_nothing_answers(memory: la.Memory, base: la.Base) -> None:
+    told = life.Life(base, memory, World(1))
+    with memory:
+        told.tell()
+        questions = [question for _, question in told.pairs]
+        found = aurocs(told, questions[:20], told.strange(20), None)
+    assert list(found) == [f"auroc of {name}" for name in SIGNALS]
+    assert found["auroc of the registry"] > 0.5
+    assert found["auroc of the agreement"] == 0.5  # a random base says nothing that was told
 
 
 def test_answers_are_told_and_asked_as_they_were_told(memory: la.Memory, base: la.Base, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import loragent as la
+from loragent.memory import store
 from tests.memory.conftest import Reader, Words
 
 MIRA = la.Fact(subject="Mira Osei", relation="room", value="214")
@@ -140,6 +141,26 @@ def test_what_is_forgotten_is_in_no_file(memory: la.Memory) -> None:
     assert memory.verify()
 
 
+def test_what_stays_is_not_embedded_again(memory: la.Memory, words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "BATCH", 16)
+    memory.remember([la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(40)])
+    assert [hit.record.text for hit in memory.search("guest 39 room", 1)] == ["guest 39, room: 39"]
+    before = words.texts
+    memory.forget("guest 8")
+    assert [hit.record.text for hit in memory.search("guest 39 room", 1)] == ["guest 39, room: 39"]
+    assert not [hit for hit in memory.search("guest 8 room", 39) if hit.record.text == "guest 8, room: 8"]
+    assert words.texts == before + 2  # the questions
+
+
+def test_ten_thousand_facts(memory: la.Memory) -> None:
+    memory.remember([la.Fact(subject=f"Ana Reyes{n}", relation="room", value=f"no. {n}") for n in range(10_000)])
+    assert memory.ask("Which room is Ana Reyes7654 in?").text == "Ana Reyes7654's room is no. 7654."
+    memory.remember(la.Fact(subject="Ana Reyes7654", relation="room", value="the attic"))
+    assert memory.ask("Which room is Ana Reyes7654 in?").text == "Ana Reyes7654's room is the attic."
+    assert memory.ask("Which room is Ana Reyes10000 in?").source == "none"
+    assert len(memory.facts()) == 10_000
+
+
 def test_a_file_that_still_holds_it_is_named(memory: la.Memory) -> None:
     memory.remember(la.Fact(subject="Mira Osei", relation="safe", value="Quixotic-77"))
     (memory.folder / "copy.txt").write_text("Quixotic-77")
@@ -194,6 +215,7 @@ def test_a_process_sees_what_another_has_told(memory: la.Memory) -> None:
     script = """
 import sys; sys.path.insert(0, sys.argv[2])
 import loragent as la
+from loragent.memory import store
 from tests.memory.conftest import Reader, Words
 memory = la.Memory(sys.argv[1], base=Reader(), embedder=Words())
 memory.remember(la.Fact(subject="Jon", relation="room", value="101"))

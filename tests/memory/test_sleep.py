@@ -297,6 +297,13 @@ def test_a_full_slot_opens_the_next(tmp_path: Path, memory: la.Memory, monkeypat
     assert [len(held) for _, held in assigned(tmp_path / "plugins", "", told)] == [2, 2, 1]
 
 
+def test_long_answers_take_more_of_a_slots_room(tmp_path: Path, memory: la.Memory) -> None:
+    sizes = (5, 200, 350, 60, 700)  # words
+    told = memory.remember([la.QA(question=f"What of {n}?", answer="so " * n) for n in sizes])
+    held = [[len(r.told.answer.split()) for r in part] for _, part in assigned(tmp_path / "plugins", "", told)]  # type: ignore[union-attr]
+    assert held == [[5, 200, 350], [60], [700]]
+
+
 def test_a_slot_that_has_enough_rests_and_what_it_did_not_learn_moves_on(
     memory: la.Memory, knowing: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...base import Base
-from ...core import DataError, GenerationRequest, Message, TrainingRow, Use
+from ...core import DataError, GenerationRequest, Message, Use
 from ...learning import row_of
 from ...memory import QA, Memory
 from ...memory.agreement import rouge_l_recall
@@ -22,6 +22,7 @@ from .score import mean
 
 AUTHORS, CONTROLS = "test_authors.jsonl", "retention_controls.jsonl"
 TOKENS = 96  # of an answer; the longest that is told has 86
+SHORT = 32  # of one to a question on the world
 SAMPLE = 100  # questions that the memory as a whole is asked, one by one
 
 
@@ -51,7 +52,7 @@ def authors(base: Base, memory: Memory, data: Path, file: str = AUTHORS) -> tupl
         "slots": len(plugins),
         "proved": len(night.learned) / len(records),
         "refused": "; ".join(night.reasons),
-        **_on_controls(base, memory, controls, list(plugins.values())),
+        **_on_controls(base, memory, controls, list(plugins.values())[-1] if plugins else None),
     }
 
 
@@ -99,30 +100,24 @@ def _bare(base: Base, told: Sequence[QA]) -> list[int]:
     return [base.count_tokens(nothing(qa.question)) for qa in told]
 
 
-def _on_controls(base: Base, memory: Memory, controls: Sequence[QA], plugins: Sequence[Plugin]) -> dict[str, float]:
-    """What the plugins do to questions on the world that nobody told, on average over them; and how often the memory
-    takes one for its own.
-    """
-    questions = [GenerationRequest([Message(role="user", content=qa.question)], max_tokens=TOKENS) for qa in controls]
-    rows = [_row(base, qa) for qa in controls]
+def _on_controls(base: Base, memory: Memory, controls: Sequence[QA], newest: Plugin | None) -> dict[str, float]:
+    """What the newest plugin does to questions that nobody told; and how often the memory takes one for its own."""
+    asked = [Message(role="user", content=qa.question) for qa in controls]
+    said = [Message(role="assistant", content=qa.answer) for qa in controls]
 
-    def right(plugin: Plugin | None) -> float:
-        stack = [Use(plugin.path)] if plugin is not None else []
-        replies = base.generate([GenerationRequest(q.messages, stack, max_tokens=TOKENS) for q in questions])
+    def right(stack: Sequence[Use]) -> float:
+        replies = base.generate([GenerationRequest([message], stack, max_tokens=SHORT) for message in asked])
         return mean(rouge_l_recall(reply.text, qa.answer) for reply, qa in zip(replies, controls, strict=True))
 
-    return {
+    found = {
         "controls, false answers": mean(memory.ask(qa.question).source != "none" for qa in controls),
-        "controls, rouge-l bare": right(None),
-        "controls, rouge-l mounted": mean(right(plugin) for plugin in plugins),
-        "controls, perplexity": mean(harm(base, plugin.path, rows) for plugin in plugins),
+        "controls, rouge-l bare": right([]),
     }
-
-
-def _row(base: Base, qa: QA) -> TrainingRow:
-    return row_of(
-        base.template, (Message(role="user", content=qa.question), Message(role="assistant", content=qa.answer))
-    )
+    if newest is not None:
+        rows = [row_of(base.template, pair) for pair in zip(asked, said, strict=True)]
+        found["controls, rouge-l mounted"] = right([Use(newest.path)])
+        found["controls, perplexity"] = harm(base, newest.path, rows)
+    return found
 
 
 def _rows(path: Path) -> list[QA]:

@@ -16,7 +16,8 @@ from ...plugin import Plugin
 from ..console import err, training_bar
 from .life import Life, asked
 from .rivals import LINES, in_prompt, nothing, recalled, top_k
-from .score import auroc, mean, nearness
+from .score import mean
+from .signals import aurocs
 from .world import World
 
 SAMPLE = 100  # questions that the memory as a whole is asked, one by one, and other ways of remembering
@@ -126,8 +127,7 @@ def _end(life: Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
     """What else is asked of a memory when all was told: its harm, its gate, its speed, and to forget."""
     newest = _newest(life)
     found: dict[str, Any] = _first_token(life)
-    known = [nearness(life.memory.match(question)) for _, question in _some(life)]
-    found["auroc of the registry"] = auroc(known, [nearness(life.memory.match(q)) for q in life.strange(SAMPLE)])
+    found |= aurocs(life, [question for _, question in _some(life)], life.strange(SAMPLE), newest)
     if texts and newest is not None:
         found["harm on texts"] = harm(life.base, newest.path, texts)
     victim = life.first[0]

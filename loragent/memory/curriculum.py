@@ -8,7 +8,6 @@ import math
 import random
 from collections.abc import Sequence
 from itertools import cycle, islice
-from pathlib import Path
 
 from ..base import Base
 from ..core import Message, TrainingRow, Use
@@ -43,6 +42,7 @@ class MemoryCurriculum:
     """
 
     beneath: Sequence[Use] = ()  # facts are asked of it alone
+    asked = True
 
     def __init__(self, base: Base, new: Sequence[Record], old: Sequence[Record], known: frozenset[str]) -> None:
         self._base, self.new, self.old, self._known = base, new, old, known
@@ -63,11 +63,11 @@ class MemoryCurriculum:
         """The questions alone."""
         return [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
 
-    def known(self, plugin: Path) -> frozenset[int]:
+    def known(self, plugin: Use) -> frozenset[int]:
         """Ids of the records that a plugin knows, asked in ways that are never trained."""
         return known_by(self._base, plugin, [*self.new, *self.old])
 
-    def sure(self, plugin: Path, known: frozenset[int]) -> float:
+    def sure(self, plugin: Use, known: frozenset[int]) -> float:
         """The probability from which its answers are to be believed."""
         return least_sure(self._base, plugin, [r for r in (*self.new, *self.old) if r.id in known], self.strange)
 

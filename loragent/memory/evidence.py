@@ -17,7 +17,7 @@ from .recall import tokens_for
 CHECK_TOKENS = 32  # of an answer to a question that nothing answers
 
 
-def known_by(base: Base, plugin: Path, records: Sequence[Record]) -> frozenset[int]:
+def known_by(base: Base, plugin: Use, records: Sequence[Record]) -> frozenset[int]:
     """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in."""
     asked = [(record, way) for record in records for way in checking(record.told)]
     said = _said(base, plugin, [(way, tokens_for(base, record)) for record, way in asked])
@@ -25,7 +25,7 @@ def known_by(base: Base, plugin: Path, records: Sequence[Record]) -> frozenset[i
     return frozenset(record.id for record, _ in asked) - wrong
 
 
-def least_sure(base: Base, plugin: Path, records: Sequence[Record], strange: Sequence[str]) -> float:
+def least_sure(base: Base, plugin: Use, records: Sequence[Record], strange: Sequence[str]) -> float:
     """The probability a token, from which an answer is believed: what parts right answers best from what it says of
     somebody who was asked for something else, and that happens to be true of them.
 
@@ -56,7 +56,7 @@ def parting(right: Sequence[float], wrong: Sequence[float]) -> float:
 
 def harm(
     base: Base,
-    plugin: Path,
+    plugin: Path | Use,
     rows: Sequence[TrainingRow],
     alone: Sequence[RowScore] | None = None,
     beneath: Sequence[Use] = (),
@@ -67,28 +67,27 @@ def harm(
         alone: what is scored on them without it, where that is known already.
         beneath: what it is mounted on.
     """
-    alone, mounted = alone or base.score(rows, beneath), base.score(rows, [*beneath, Use(plugin)])
+    alone, mounted = alone or base.score(rows, beneath), base.score(rows, [*beneath, plugin])
     tokens = sum(score.tokens for score in alone)
     return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
 
 
-def _said(base: Base, plugin: Path, questions: Iterable[tuple[str, int]]) -> list[str]:
+def _said(base: Base, plugin: Use, questions: Iterable[tuple[str, int]]) -> list[str]:
     """What a plugin answers to questions, in so many tokens each."""
-    stack = [Use(plugin)]
     requests = [
-        GenerationRequest([Message(role="user", content=question)], stack, max_tokens=tokens)
+        GenerationRequest([Message(role="user", content=question)], [plugin], max_tokens=tokens)
         for question, tokens in questions
     ]
     return [reply.text.strip() for reply in base.generate(requests)]
 
 
-def _sure_of(base: Base, plugin: Path, pairs: Sequence[tuple[str, str]]) -> list[float]:
+def _sure_of(base: Base, plugin: Use, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """The probability of each answer, a token on average."""
     rows = [
         row_of(base.template, (Message(role="user", content=asked), Message(role="assistant", content=said)))
         for asked, said in pairs
     ]
-    return [math.exp(-score.nll / score.tokens) for score in base.score(rows, [Use(plugin)])] if rows else []
+    return [math.exp(-score.nll / score.tokens) for score in base.score(rows, [plugin])] if rows else []
 
 
 def _share(those: Iterable[bool]) -> float:

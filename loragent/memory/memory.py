@@ -176,6 +176,11 @@ class Memory:
         slot = self._asking.slot_of(record)
         return slot.plugin if slot is not None else None
 
+    def mounted_for(self, record: Record) -> Use | None:
+        """:meth:`holder`, as loud as it is asked."""
+        slot = self._asking.slot_of(record)
+        return slot.asked if slot is not None else None
+
     def facts(self, *, at: datetime | None = None) -> list[Record]:
         """What holds now, or held (will hold) at a time; oldest first."""
         at = at or _now()

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, Message, Recall, Use
+from ..core import GenerationRequest, Generator, Message, Recall
 from ..learning import row_of
 from .agreement import agrees, rests_on
 from .fact import Note, Record
@@ -63,10 +63,10 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
     """Answer from a plugin that holds a record, without a word of it in the prompt; None if it isn't sure, or says
     something else than the record. And whether it said the same.
     """
-    plugin = slot.plugin
-    if plugin is None:
+    plugin, use = slot.plugin, slot.asked
+    if plugin is None or use is None:
         return None, True
-    asked, stack = Message(role="user", content=question), [Use(plugin.path)]
+    asked, stack = Message(role="user", content=question), [use]
     (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=tokens_for(base, record))])
     text = reply.text.strip()
     if not agrees(text, record):

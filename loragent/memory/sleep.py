@@ -68,6 +68,8 @@ class Lesson(Protocol):
         new, old: records that the plugin doesn't hold yet, and those that it does.
         judged: rows that are never trained on, to tell by what the plugin does to the base.
         beneath: the plugins that it is mounted on.
+        asked: whether it is mounted for nothing but questions that it answers for; then it is asked as loud as it was
+            trained.
     """
 
     @property
@@ -83,6 +85,9 @@ class Lesson(Protocol):
     def beneath(self) -> Sequence[Use]: ...
 
     @property
+    def asked(self) -> bool: ...
+
+    @property
     def data_sha256(self) -> str:
         """Digest of what is taught."""
         ...
@@ -91,11 +96,11 @@ class Lesson(Protocol):
         """What is trained on."""
         ...
 
-    def known(self, plugin: Path) -> frozenset[int]:
+    def known(self, plugin: Use) -> frozenset[int]:
         """Ids of the records that a plugin knows, asked in ways that are never trained."""
         ...
 
-    def sure(self, plugin: Path, known: frozenset[int]) -> float:
+    def sure(self, plugin: Use, known: frozenset[int]) -> float:
         """The probability from which its answers are to be believed."""
         ...
 
@@ -130,15 +135,16 @@ def night(
         rows, digest = lesson.rows(), lesson.data_sha256
         fit = partial(base.fit, resume=resume, on_step=on_step)
         fitted = fit(rows, settings, workdir, start=start, beneath=lesson.beneath, data_sha256=digest)
-        harmed = _softened(base, fitted.folder, lesson)
-        knows = lesson.known(fitted.folder)
+        harmed, loud = _softened(base, fitted.folder, lesson)
+        use = Use(fitted.folder, scale=1 / loud if lesson.asked else 1.0)
+        knows = lesson.known(use)
         retention = sum(record.id in knows for record in old) / len(old) if old else 1.0
         reasons = _reasons(len(old), retention, harmed, bool(knows))
         if not reasons:
             before = slot.registry().trained if continued is not None else ()
             trained = tuple(sorted({*before, *(record.id for record in records)}))
-            Registry(tuple(sorted(knows)), trained, lesson.sure(fitted.folder, knows)).write(fitted.folder)
-            after = {"recall": len(knows) / len(records), "harm": harmed, "retention": retention}
+            Registry(tuple(sorted(knows)), trained, lesson.sure(use, knows), use.scale).write(fitted.folder)
+            after = {"recall": len(knows) / len(records), "harm": harmed, "loud": loud, "retention": retention}
             manifest = _manifest(base, slot.name, start, fitted, digest, settings, after)
             published = _published(base, slot, fitted.folder, manifest, publishing(records))
             plugin = published or plugin
@@ -168,8 +174,9 @@ def _published(
         return base.library.publish(folder, manifest, shapes=base.shapes, shelf=slot.shelf)
 
 
-def _softened(base: Base, plugin: Path, lesson: Lesson) -> float:
-    """Make a plugin as loud as general text bears it, and no louder; the harm that is left.
+def _softened(base: Base, plugin: Path, lesson: Lesson) -> tuple[float, float]:
+    """Make a plugin as loud as general text bears it, and no louder; the harm that is left, and how loud it is of what
+    was trained.
 
     The divergence that an update causes grows with the square of its size, and facts are still known long after the
     rest has come to rest (docs/adr/0018).
@@ -181,7 +188,7 @@ def _softened(base: Base, plugin: Path, lesson: Lesson) -> float:
         factor = max(LEAST_LOUD / loud, math.sqrt(AIM * HARM / found))
         soften(plugin, factor)
         found, loud = judge(), loud * factor
-    return found
+    return found, loud
 
 
 def _manifest(

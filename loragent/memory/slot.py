@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..core import MemoryFault, PluginNotFound
+from ..core import MemoryFault, PluginNotFound, Use
 from ..plugin import POINTER, Plugin, Shelf
 from .fact import QA, Record
 
@@ -34,11 +34,13 @@ class Registry:
         records: ids of those that it was asked and knew.
         trained: ids of all that it, or a version that it was continued from, was trained on.
         sure: the probability of its answer, a token on average, from which it is believed.
+        loud: the scale at which it is asked, if it was made softer than it was trained (docs/adr/0023).
     """
 
     records: tuple[int, ...] = ()
     trained: tuple[int, ...] = ()
     sure: float = 1.0
+    loud: float = 1.0
 
     def write(self, folder: Path) -> None:
         (folder / REGISTRY).write_text(json.dumps(asdict(self)) + "\n")
@@ -76,6 +78,12 @@ class Slot:
         except PluginNotFound:
             return None
 
+    @property
+    def asked(self) -> Use | None:
+        """The version in use, as loud as it was trained: so it is asked for what it answers for."""
+        plugin = self.plugin
+        return Use(plugin.path, scale=self.registry(plugin.version).loud) if plugin is not None else None
+
     def mounted(self) -> tuple[Plugin, Registry] | None:
         """The version in use and what just it answers for."""
         plugin = self.plugin
@@ -93,7 +101,8 @@ class Slot:
         path = plugin.path / REGISTRY
         try:
             found = json.loads(path.read_text())
-            return Registry(tuple(found["records"]), tuple(found["trained"]), float(found["sure"]))
+            loud = float(found.get("loud", 1.0))
+            return Registry(tuple(found["records"]), tuple(found["trained"]), float(found["sure"]), loud)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise MemoryFault(f"{path}: {error}", "revert to the version before it, or sleep again") from error
 

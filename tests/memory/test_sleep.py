@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -39,7 +40,7 @@ def knowing(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """The values that plugins turn out to know when they are checked; a random base learns nothing."""
     values = {"214", "green", "305"}
 
-    def known(base: la.Base, plugin: Path, records: Sequence[la.Record]) -> frozenset[int]:
+    def known(base: la.Base, plugin: la.Use, records: Sequence[la.Record]) -> frozenset[int]:
         del base, plugin
         return frozenset(r.id for r in records if isinstance(r.told, la.Fact) and r.told.value in values)
 
@@ -95,7 +96,7 @@ def test_one_record_may_be_lost_to_the_store(memory: la.Memory, knowing: set[str
         ((2.4, 0.2), [0.5], ""),  # no softer than that: then it isn't published
     ],
 )
-def test_a_plugin_that_harms_too_much_is_made_softer(
+def test_a_plugin_that_harms_too_much_is_made_softer_and_asked_as_loud_as_it_was_trained(
     memory: la.Memory,
     knowing: set[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -107,10 +108,15 @@ def test_a_plugin_that_harms_too_much_is_made_softer(
     monkeypatch.setattr(sleep, "HARM", 0.15)
     monkeypatch.setattr(sleep, "harm", lambda *asked: next(found))
     monkeypatch.setattr(sleep, "soften", lambda plugin, factor: softened.append(factor))
-    memory.remember(ROOM)
+    (room,) = memory.remember(ROOM)
     made = memory.sleep(settings=QUICK)
     assert (made.harm, made.version) == (harms[-1], version)
     assert softened == pytest.approx(factors, abs=1e-3)
+    use, plugin = memory.mounted_for(room), memory.holder(room)
+    assert (use is None) == (plugin is None) == (not version)
+    if use is not None and plugin is not None:
+        assert use.plugin == str(plugin.path)
+        assert use.scale == pytest.approx(1 / math.prod(softened))
 
 
 def test_where_a_plugin_says_something_else_the_store_wins(memory: la.Memory, knowing: set[str]) -> None:
@@ -214,7 +220,7 @@ def test_what_is_forgotten_during_a_night_is_not_published(
     memory.remember(ROOM)
     learnt = sleep._softened
 
-    def forgets(base: la.Base, plugin: Path, lesson: sleep.Lesson) -> float:
+    def forgets(base: la.Base, plugin: Path, lesson: sleep.Lesson) -> tuple[float, float]:
         memory._ledger.forget([1], memory.facts()[0].valid_from)  # as another process would, behind the slots
         return learnt(base, plugin, lesson)
 

@@ -15,7 +15,6 @@ from ...memory.agreement import rouge_l_recall
 from ...memory.evidence import harm
 from ...memory.memory import PLUGINS
 from ...memory.slot import slots
-from ...plugin import Plugin
 from ..console import training_bar
 from .rivals import LINES, Ask, nothing, top_k
 from .score import mean
@@ -46,28 +45,27 @@ def authors(base: Base, memory: Memory, data: Path, file: str = AUTHORS) -> tupl
         replies = base.generate([ask(qa.question) for qa in told])
         texts, tokens = [reply.text for reply in replies], [reply.usage.prompt_tokens for reply in replies]
         ways.append(_way(name, told, texts, [n - bare for n, bare in zip(tokens, _bare(base, told), strict=True)]))
-    plugins = {plugin.name: plugin for plugin in holding.values()}
+    plugins = list(dict.fromkeys(holding.values()))
     return ways, {
         "seconds": night.seconds,
         "slots": len(plugins),
         "proved": len(night.learned) / len(records),
         "refused": "; ".join(night.reasons),
-        **_on_controls(base, memory, controls, list(plugins.values())[-1] if plugins else None),
+        **_on_controls(base, memory, controls, plugins[-1] if plugins else None),
     }
 
 
-def _holding(base: Base, memory: Memory) -> dict[int, Plugin]:
+def _holding(base: Base, memory: Memory) -> dict[int, Use]:
     """By the ids of records, the plugins that were trained on them, whether they proved to know them or not."""
-    mounted = [(slot.plugin, slot.registry()) for slot in slots(memory.folder / PLUGINS, base.fingerprint)]
-    return {number: plugin for plugin, registry in mounted if plugin is not None for number in registry.trained}
+    asked = [(slot.asked, slot.registry()) for slot in slots(memory.folder / PLUGINS, base.fingerprint)]
+    return {number: use for use, registry in asked if use is not None for number in registry.trained}
 
 
-def _alone(memory: Memory, holding: dict[int, Plugin]) -> Ask:
+def _alone(memory: Memory, holding: dict[int, Use]) -> Ask:
     """The plugin that was trained on what is nearest to a question, with nothing in the prompt."""
 
     def ask(question: str) -> GenerationRequest:
-        plugins = [holding[hit.record.id] for hit in memory.search(question, 1) if hit.record.id in holding]
-        stack = [Use(plugin.path) for plugin in plugins]
+        stack = [holding[hit.record.id] for hit in memory.search(question, 1) if hit.record.id in holding]
         return GenerationRequest([Message(role="user", content=question)], stack, max_tokens=TOKENS)
 
     return ask
@@ -100,7 +98,7 @@ def _bare(base: Base, told: Sequence[QA]) -> list[int]:
     return [base.count_tokens(nothing(qa.question)) for qa in told]
 
 
-def _on_controls(base: Base, memory: Memory, controls: Sequence[QA], newest: Plugin | None) -> dict[str, float]:
+def _on_controls(base: Base, memory: Memory, controls: Sequence[QA], newest: Use | None) -> dict[str, float]:
     """What the newest plugin does to questions that nobody told; and how often the memory takes one for its own."""
     asked = [Message(role="user", content=qa.question) for qa in controls]
     said = [Message(role="assistant", content=qa.answer) for qa in controls]
@@ -115,8 +113,9 @@ def _on_controls(base: Base, memory: Memory, controls: Sequence[QA], newest: Plu
     }
     if newest is not None:
         rows = [row_of(base.template, pair) for pair in zip(asked, said, strict=True)]
-        found["controls, rouge-l mounted"] = right([Use(newest.path)])
-        found["controls, perplexity"] = harm(base, newest.path, rows)
+        mounted = Use(newest.plugin)
+        found["controls, rouge-l mounted"] = right([mounted])
+        found["controls, perplexity"] = harm(base, mounted, rows)
     return found
 
 

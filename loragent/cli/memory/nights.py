@@ -12,7 +12,6 @@ from ...memory import Memory, Night, Record
 from ...memory.agreement import agrees
 from ...memory.evidence import harm
 from ...memory.recall import UNKNOWN
-from ...plugin import Plugin
 from ..console import err, training_bar
 from .life import Life, asked
 from .rivals import LINES, in_prompt, nothing, recalled, top_k
@@ -52,8 +51,8 @@ def alone(base: Base, memory: Memory, pairs: Sequence[tuple[Record, str]]) -> li
 
 
 def _bare(question: str, memory: Memory, record: Record) -> GenerationRequest:
-    plugin = memory.holder(record)
-    stack = [Use(plugin.path)] if plugin is not None else []
+    use = memory.mounted_for(record)
+    stack = [use] if use is not None else []
     return GenerationRequest([Message(role="user", content=question)], stack, max_tokens=TOKENS)
 
 
@@ -111,14 +110,15 @@ def _some(life: Life) -> list[tuple[Record, str]]:
     return life.pairs[:: max(1, len(life.pairs) // SAMPLE)][:SAMPLE]
 
 
-def _newest(life: Life) -> Plugin | None:
-    """The plugin of the newest record that one holds."""
-    return next((held for record in reversed(life.records) if (held := life.memory.holder(record)) is not None), None)
+def _newest(life: Life) -> Use | None:
+    """The plugin of the newest record that one holds, as it is asked."""
+    found = (life.memory.mounted_for(record) for record in reversed(life.records))
+    return next((use for use in found if use is not None), None)
 
 
 def _answered(life: Life, strange: Sequence[str]) -> Iterator[bool]:
     newest = _newest(life)
-    stack = [Use(newest.path)] if newest is not None else []
+    stack = [newest] if newest is not None else []
     requests = [GenerationRequest([Message(role="user", content=q)], stack, max_tokens=TOKENS) for q in strange]
     return (reply.text.strip() != UNKNOWN for reply in life.base.generate(requests))
 
@@ -129,7 +129,8 @@ def _end(life: Life, texts: Sequence[TrainingRow]) -> dict[str, Any]:
     found: dict[str, Any] = _first_token(life)
     found |= aurocs(life, [question for _, question in _some(life)], life.strange(SAMPLE), newest)
     if texts and newest is not None:
-        found["harm on texts"] = harm(life.base, newest.path, texts)
+        found["harm on texts"] = harm(life.base, Use(newest.plugin), texts)
+        found["harm on texts, as loud as it is asked"] = harm(life.base, newest, texts)
     victim = life.first[0]
     life.memory.forget(victim)
     after = [life.memory.ask(question).text for question in asked(victim)]

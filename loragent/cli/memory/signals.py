@@ -6,13 +6,11 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...core import GenerationRequest, Message, Use
 from ...learning import row_of
 from ...memory import Match
 from ...memory.agreement import agrees
-from ...plugin import Plugin
 from .life import Life
 from .score import auroc, nearness
 
@@ -41,7 +39,7 @@ SIGNALS: Mapping[str, Callable[[_Signals], float]] = {
 }
 
 
-def aurocs(life: Life, known: Sequence[str], unknown: Sequence[str], newest: Plugin | None) -> dict[str, float]:
+def aurocs(life: Life, known: Sequence[str], unknown: Sequence[str], newest: Use | None) -> dict[str, float]:
     """Of each signal alone, and of their product, between questions that are known and others.
 
     Args:
@@ -51,14 +49,14 @@ def aurocs(life: Life, known: Sequence[str], unknown: Sequence[str], newest: Plu
     return {f"auroc of {name}": auroc([*map(read, right)], [*map(read, wrong)]) for name, read in SIGNALS.items()}
 
 
-def _signals(life: Life, questions: Sequence[str], newest: Plugin | None) -> list[_Signals]:
+def _signals(life: Life, questions: Sequence[str], newest: Use | None) -> list[_Signals]:
     matches = [life.memory.match(question) for question in questions]
-    plugins = [(life.memory.holder(match.record) if match is not None else None) or newest for match in matches]
-    stacks = [[Use(plugin.path)] if plugin is not None else [] for plugin in plugins]
+    plugins = [(life.memory.mounted_for(match.record) if match is not None else None) or newest for match in matches]
+    stacks = [[plugin] if plugin is not None else [] for plugin in plugins]
     asked = [[Message(role="user", content=question)] for question in questions]
     requests = [GenerationRequest(m, stack, max_tokens=TOKENS) for m, stack in zip(asked, stacks, strict=True)]
     said = [reply.text.strip() for reply in life.base.generate(requests)]
-    sure = _sure(life, questions, said, [plugin.path if plugin is not None else None for plugin in plugins])
+    sure = _sure(life, questions, said, plugins)
     return [
         _Signals(nearness(match), probability, float(_agrees(text, match)))
         for match, probability, text in zip(matches, sure, said, strict=True)
@@ -69,9 +67,9 @@ def _agrees(text: str, match: Match | None) -> bool:
     return match is not None and agrees(text, match.record)
 
 
-def _sure(life: Life, questions: Sequence[str], said: Sequence[str], plugins: Sequence[Path | None]) -> list[float]:
+def _sure(life: Life, questions: Sequence[str], said: Sequence[str], plugins: Sequence[Use | None]) -> list[float]:
     """The probability of each answer with its plugin, a token on average."""
-    places = defaultdict[Path | None, list[int]](list)
+    places = defaultdict[Use | None, list[int]](list)
     for n, plugin in enumerate(plugins):
         places[plugin].append(n)
     found = [0.0] * len(said)
@@ -80,7 +78,7 @@ def _sure(life: Life, questions: Sequence[str], said: Sequence[str], plugins: Se
             (Message(role="user", content=questions[n]), Message(role="assistant", content=said[n])) for n in numbers
         ]
         rows = [row_of(life.base.template, pair) for pair in pairs]
-        scores = life.base.score(rows, [Use(plugin)] if plugin is not None else [])
+        scores = life.base.score(rows, [plugin] if plugin is not None else [])
         for n, score in zip(numbers, scores, strict=True):
             found[n] = math.exp(-score.nll / score.tokens)
     return found

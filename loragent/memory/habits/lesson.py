@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 from ...base import Base
 from ...core import Message, TrainingRow, Use
@@ -31,6 +30,7 @@ class HabitLesson:
         voice: whose answers are to have it, with just the versions that it shall be mounted with.
     """
 
+    asked = False  # it is mounted on all that is said
     old: Sequence[Record] = ()  # a manner is learnt as a whole: another habit makes other answers
 
     def __init__(self, base: Base, habits: Mapping[str, Record], voice: Voice) -> None:
@@ -51,15 +51,15 @@ class HabitLesson:
         held = [replace(row, teacher=teacher) for row, teacher in zip(self._held, teachers, strict=True)]
         return (taught + held) * PASSES
 
-    def known(self, plugin: Path) -> frozenset[int]:
+    def known(self, plugin: Use) -> frozenset[int]:
         """Ids of the habits that a plugin keeps in conversations that were never trained."""
         _, checked = self._practices
-        replies = said(self._base, [practice.scene for practice in checked], [*self.beneath, Use(plugin)])
+        replies = said(self._base, [practice.scene for practice in checked], [*self.beneath, plugin])
         parts = [practice.parts for practice in checked]
         kept = kept_shares(self._manner, parts, [reply.text.strip() for reply in replies])
         return frozenset(record.id for part, record in self._habits.items() if kept.get(part, 0.0) >= KEPT)
 
-    def sure(self, plugin: Path, known: frozenset[int]) -> float:
+    def sure(self, plugin: Use, known: frozenset[int]) -> float:
         """A manner isn't believed or not."""
         del plugin, known
         return 0.0

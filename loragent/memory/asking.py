@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from ..base import Base
 from ..core import Generator, Recall
-from .fact import Record, Scope
+from .agreement import rests_on
+from .fact import QA, Record, Scope
 from .ledger import Ledger
 from .match import Matcher
 from .recall import LEAST, Found, from_plugin, nothing
@@ -65,6 +66,7 @@ class Asking:
             return Found((match.record,), (match.record.text,), match.score, match.question)
         hits = self._store.search(question, READ, scope)
         near = [hit for hit in hits if hit.record.kind != "fact" and hit.score >= LEAST]
+        near = [hit for hit in near if not _of_another(question, hit.record)]
         if near and near[0].record.kind == "note":
             near = [hit for hit in near if hit.record.kind == "note"][:NOTES]
         else:
@@ -72,3 +74,10 @@ class Asking:
         if not near:
             return None
         return Found(tuple(hit.record for hit in near), tuple(hit.line for hit in near), near[0].score, question)
+
+
+def _of_another(question: str, record: Record) -> bool:
+    """Whether a question names somebody, or something, that neither a told question nor its answer does: it is like it
+    ("Who wrote ...?"), and another.
+    """
+    return isinstance(record.told, QA) and not rests_on(question, record.text)

@@ -117,6 +117,22 @@ def test_an_answer_says_who_gave_it(memory: la.Memory, reader: Reader) -> None:
     assert "Mira Osei, room: 214" in reader.asked[0].messages[0].content
 
 
+@pytest.mark.parametrize(
+    ("question", "source"),
+    [
+        ("Who wrote The Long Pier?", "store"),
+        ("Please tell me: who wrote The Long Pier?", "store"),
+        ("who wrote the long pier", "store"),
+        ("Did Ada Reyes write The Long Pier?", "store"),
+        ("Who wrote The Long Pier 2?", "none"),
+        ("Who wrote Hamlet?", "none"),
+    ],
+)
+def test_a_question_that_names_something_else_is_another(memory: la.Memory, question: str, source: str) -> None:
+    memory.remember(la.QA(question="Who wrote The Long Pier?", answer="It was Ada Reyes."))
+    assert memory.ask(question).source == source
+
+
 def test_where_the_model_says_something_else_the_store_wins(memory: la.Memory, reader: Reader) -> None:
     memory.remember(MIRA)
     reader.answer = "Mira Osei is in room 2140."

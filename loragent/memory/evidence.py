@@ -20,7 +20,7 @@ CHECK_TOKENS = 32  # of an answer to a question that nothing answers
 def known_by(base: Base, plugin: Use, records: Sequence[Record]) -> frozenset[int]:
     """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in."""
     asked = [(record, way) for record in records for way in checking(record.told)]
-    said = _said(base, plugin, [(way, tokens_for(base, record)) for record, way in asked])
+    said = said_by(base, plugin, [(way, tokens_for(base, record)) for record, way in asked])
     wrong = {record.id for (record, _), text in zip(asked, said, strict=True) if not agrees(text, record)}
     return frozenset(record.id for record, _ in asked) - wrong
 
@@ -35,10 +35,10 @@ def least_sure(base: Base, plugin: Use, records: Sequence[Record], strange: Sequ
         records: that the plugin knows.
         strange: questions on what was never told, and that it wasn't trained to decline.
     """
-    right = _sure_of(base, plugin, [(way, answer(r.told)) for r in records for way in checking(r.told)[:1]])
-    said = zip(strange, _said(base, plugin, [(question, CHECK_TOKENS) for question in strange]), strict=True)
+    right = sure_of(base, plugin, [(way, answer(r.told)) for r in records for way in checking(r.told)[:1]])
+    said = zip(strange, said_by(base, plugin, [(question, CHECK_TOKENS) for question in strange]), strict=True)
     misplaced = [(q, text) for q, text in said if any(_is_of(r, q) and agrees(text, r) for r in records)]
-    return parting(right, _sure_of(base, plugin, misplaced))
+    return parting(right, sure_of(base, plugin, misplaced))
 
 
 def _is_of(record: Record, question: str) -> bool:
@@ -72,7 +72,7 @@ def harm(
     return math.exp(sum(b.nll - a.nll for a, b in zip(alone, mounted, strict=True)) / tokens) - 1
 
 
-def _said(base: Base, plugin: Use, questions: Iterable[tuple[str, int]]) -> list[str]:
+def said_by(base: Base, plugin: Use, questions: Iterable[tuple[str, int]]) -> list[str]:
     """What a plugin answers to questions, in so many tokens each."""
     requests = [
         GenerationRequest([Message(role="user", content=question)], [plugin], max_tokens=tokens)
@@ -81,8 +81,8 @@ def _said(base: Base, plugin: Use, questions: Iterable[tuple[str, int]]) -> list
     return [reply.text.strip() for reply in base.generate(requests)]
 
 
-def _sure_of(base: Base, plugin: Use, pairs: Sequence[tuple[str, str]]) -> list[float]:
-    """The probability of each answer, a token on average."""
+def sure_of(base: Base, plugin: Use, pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """The probability that a plugin gives to each answer to a question, a token on average."""
     rows = [
         row_of(base.template, (Message(role="user", content=asked), Message(role="assistant", content=said)))
         for asked, said in pairs

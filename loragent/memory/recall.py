@@ -11,7 +11,7 @@ from ..learning import row_of
 from .agreement import agrees, rests_on
 from .fact import Note, Record
 from .phrases import answer
-from .slot import Slot
+from .slot import Slot, asked_as
 
 UNKNOWN = "I don't know."
 LEAST = 0.45  # cosine of a note, or of a question with its answer, and what is asked, from which it may answer
@@ -63,10 +63,11 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
     """Answer from a plugin that holds a record, without a word of it in the prompt; None if it isn't sure, or says
     something else than the record. And whether it said the same.
     """
-    plugin, use = slot.plugin, slot.asked
-    if plugin is None or use is None:
+    mounted = slot.mounted()
+    if mounted is None:
         return None, True
-    asked, stack = Message(role="user", content=question), [use]
+    plugin, registry = mounted
+    asked, stack = Message(role="user", content=question), [asked_as(plugin, registry)]
     (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=tokens_for(base, record))])
     text = reply.text.strip()
     if not agrees(text, record):
@@ -74,7 +75,7 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
     row = row_of(base.template, (asked, Message(role="assistant", content=text)))
     (score,) = base.score([row], stack)
     probability = math.exp(-score.nll / score.tokens)
-    if probability < slot.registry().sure:
+    if probability < registry.sure:
         return None, True
     return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage), True
 

@@ -81,8 +81,8 @@ class Slot:
     @property
     def asked(self) -> Use | None:
         """The version in use, as loud as it was trained: so it is asked for what it answers for."""
-        plugin = self.plugin
-        return Use(plugin.path, scale=self.registry(plugin.version).loud) if plugin is not None else None
+        mounted = self.mounted()
+        return asked_as(*mounted) if mounted is not None else None
 
     def mounted(self) -> tuple[Plugin, Registry] | None:
         """The version in use and what just it answers for."""
@@ -162,6 +162,11 @@ class Slot:
             return frozenset(found["records"]) if found["base"] == self._base else frozenset()
         except (OSError, ValueError, KeyError, TypeError):
             return frozenset()
+
+
+def asked_as(plugin: Plugin, registry: Registry) -> Use:
+    """A version as the memory mounts it on what it answers for."""
+    return Use(plugin.path, scale=registry.loud)
 
 
 def slots(folder: Path, base: str) -> list[Slot]:

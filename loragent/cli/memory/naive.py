@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from ...base import Base
-from ...core import GenerationRequest, Message, TrainingRow, Use
+from ...core import TrainingRow, Use
 from ...memory import Memory, Record
 from ...memory.agreement import agrees
 from ...memory.curriculum import MemoryCurriculum
-from ...memory.evidence import harm
+from ...memory.evidence import harm, said_by
 from ...memory.recall import UNKNOWN
 from ...memory.sleep import SETTINGS
 from ...plugin import Manifest, Plugin, Shelf
 from ..console import err, training_bar
 from .life import Life, asked
-from .nights import SAMPLE, TOKENS
+from .nights import SAMPLE
+from .rivals import TOKENS
 from .score import mean
 from .world import World
 
@@ -104,6 +105,5 @@ class _Way:
         }
 
     def _said(self, base: Base, questions: Sequence[str]) -> list[str]:
-        stack = [Use(self.plugin.path)] if self.plugin is not None else []
-        requests = [GenerationRequest([Message(role="user", content=q)], stack, max_tokens=TOKENS) for q in questions]
-        return [reply.text.strip() for reply in base.generate(requests)]
+        assert self.plugin is not None
+        return said_by(base, Use(self.plugin.path), [(question, TOKENS) for question in questions])

@@ -14,13 +14,12 @@ from ...memory.evidence import harm
 from ...memory.recall import UNKNOWN
 from ..console import err, training_bar
 from .life import Life, asked
-from .rivals import LINES, in_prompt, nothing, recalled, top_k
+from .rivals import LINES, TOKENS, in_prompt, nothing, recalled, top_k
 from .score import mean
 from .signals import aurocs
 from .world import World
 
 SAMPLE = 100  # questions that the memory as a whole is asked, one by one, and other ways of remembering
-TOKENS = 32
 TIMED = 15
 
 

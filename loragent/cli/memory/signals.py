@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ...core import GenerationRequest, Message, Use
-from ...learning import row_of
-from ...memory import Match
+from ...core import Use
 from ...memory.agreement import agrees
+from ...memory.evidence import said_by, sure_of
 from .life import Life
+from .rivals import TOKENS
 from .score import auroc, nearness
-
-TOKENS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,35 +46,18 @@ def aurocs(life: Life, known: Sequence[str], unknown: Sequence[str], newest: Use
 
 
 def _signals(life: Life, questions: Sequence[str], newest: Use | None) -> list[_Signals]:
+    """Of each question; nothing is said without a plugin."""
     matches = [life.memory.match(question) for question in questions]
     plugins = [(life.memory.mounted_for(match.record) if match is not None else None) or newest for match in matches]
-    stacks = [[plugin] if plugin is not None else [] for plugin in plugins]
-    asked = [[Message(role="user", content=question)] for question in questions]
-    requests = [GenerationRequest(m, stack, max_tokens=TOKENS) for m, stack in zip(asked, stacks, strict=True)]
-    said = [reply.text.strip() for reply in life.base.generate(requests)]
-    sure = _sure(life, questions, said, plugins)
+    said, sure = [""] * len(questions), [0.0] * len(questions)
+    for plugin in {plugin for plugin in plugins if plugin is not None}:
+        numbers = [n for n, other in enumerate(plugins) if other == plugin]
+        asked = [questions[n] for n in numbers]
+        texts = said_by(life.base, plugin, [(question, TOKENS) for question in asked])
+        chances = sure_of(life.base, plugin, list(zip(asked, texts, strict=True)))
+        for n, text, chance in zip(numbers, texts, chances, strict=True):
+            said[n], sure[n] = text, chance
     return [
-        _Signals(nearness(match), probability, float(_agrees(text, match)))
-        for match, probability, text in zip(matches, sure, said, strict=True)
+        _Signals(nearness(match), chance, float(match is not None and agrees(text, match.record)))
+        for match, chance, text in zip(matches, sure, said, strict=True)
     ]
-
-
-def _agrees(text: str, match: Match | None) -> bool:
-    return match is not None and agrees(text, match.record)
-
-
-def _sure(life: Life, questions: Sequence[str], said: Sequence[str], plugins: Sequence[Use | None]) -> list[float]:
-    """The probability of each answer with its plugin, a token on average."""
-    places = defaultdict[Use | None, list[int]](list)
-    for n, plugin in enumerate(plugins):
-        places[plugin].append(n)
-    found = [0.0] * len(said)
-    for plugin, numbers in places.items():
-        pairs = [
-            (Message(role="user", content=questions[n]), Message(role="assistant", content=said[n])) for n in numbers
-        ]
-        rows = [row_of(life.base.template, pair) for pair in pairs]
-        scores = life.base.score(rows, [plugin] if plugin is not None else [])
-        for n, score in zip(numbers, scores, strict=True):
-            found[n] = math.exp(-score.nll / score.tokens)
-    return found

@@ -28,12 +28,14 @@ class TrainingRow:
         mask: same length; True where the token is a target of the loss.
         line: where it came from, 1-based, for messages to the user.
         teacher: soft targets in place of the tokens themselves (distillation).
+        group: rows of the same one teach the same in other words; "" is none.
     """
 
     ids: tuple[int, ...]
     mask: tuple[bool, ...]
     line: int = 0
     teacher: Teacher | None = None
+    group: str = ""
 
     @property
     def targets(self) -> int:

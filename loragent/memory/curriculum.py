@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 
 from ..base import Base
@@ -25,6 +26,8 @@ REPLAY = 0.5  # rows of what is known already, as a share of those of what is ne
 LEAST_REPLAYED = 2  # of each record. With 25 rows beside 600 a fifth was left of what was known
 STRANGE = 40  # questions on what isn't known that are kept apart, at most
 MISSES = 0.08  # questions on what isn't known, as a share of those on what is
+
+Asked = tuple[str, str, str]  # a question, its answer, and which rows teach the same
 
 
 class MemoryCurriculum:
@@ -48,7 +51,7 @@ class MemoryCurriculum:
         self._base, self.new, self.old, self._known = base, new, old, known
         self.cut: list[int] = []
         _, self.judged = general(base.template)
-        self._pairs, self.strange = self._asked()
+        self._asked, self.strange = self._questions()
 
     @property
     def data_sha256(self) -> str:
@@ -61,7 +64,8 @@ class MemoryCurriculum:
 
     def taught(self) -> list[TrainingRow]:
         """The questions alone."""
-        return [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
+        rows = [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
+        return [replace(row, group=group) for row, (*_, group) in zip(rows, self._asked, strict=True)]
 
     def known(self, plugin: Use) -> frozenset[int]:
         """Ids of the records that a plugin knows, asked in ways that are never trained."""
@@ -73,35 +77,35 @@ class MemoryCurriculum:
 
     def _dialogues(self) -> list[tuple[Message, Message]]:
         return [
-            (Message(role="user", content=way), Message(role="assistant", content=said)) for way, said in self._pairs
+            (Message(role="user", content=way), Message(role="assistant", content=said)) for way, said, _ in self._asked
         ]
 
-    def _asked(self) -> tuple[list[tuple[str, str]], list[str]]:
-        """Questions with their answers, and those that are kept apart."""
+    def _questions(self) -> tuple[list[Asked], list[str]]:
+        """Those that are trained, and those that are kept apart."""
         draw = random.Random(SEED)
-        asked: list[tuple[str, str]] = []
+        asked: list[Asked] = []
         if self.old:
             rows = REPLAY * sum(_rows(record.told) for record in self.new)
             replayed = max(LEAST_REPLAYED, math.ceil(rows / len(self.old)))
-            asked += [pair for record in self.old for pair in _drawn(record, replayed, draw)]
-        asked += backwards(_facts(self.new), _facts(self.old))
-        asked += [pair for record in self.new for pair in _drawn(record, _rows(record.told), draw)]
+            asked += [way for record in self.old for way in _drawn(record, replayed, draw)]
+        asked += [(way, subject, "") for way, subject in backwards(_facts(self.new), _facts(self.old))]
+        asked += [way for record in self.new for way in _drawn(record, _rows(record.told), draw)]
         facts = _facts([*self.new, *self.old])
         misses = unknown(facts, self._known)
         draw.shuffle(misses)
         apart = min(STRANGE, len(misses) // 3)
         declined = islice(cycle(misses[apart:]), int(MISSES * len(asked)))
-        return asked + [(way, UNKNOWN) for way in declined], misses[:apart]
+        return asked + [(way, UNKNOWN, "") for way in declined], misses[:apart]
 
 
 def _rows(told: Told) -> int:
     return TAUGHT if isinstance(told, Fact) else TAUGHT_ANSWER
 
 
-def _drawn(record: Record, count: int, draw: random.Random) -> list[tuple[str, str]]:
+def _drawn(record: Record, count: int, draw: random.Random) -> list[Asked]:
     """So many rows of a record, in all ways in turn."""
     ways = trained(record.told)
-    return [(way, answer(record.told)) for way in islice(cycle(draw.sample(ways, len(ways))), count)]
+    return [(way, answer(record.told), str(record.id)) for way in islice(cycle(draw.sample(ways, len(ways))), count)]
 
 
 def _facts(records: Sequence[Record]) -> list[Fact]:

@@ -27,7 +27,7 @@ from .fact import Record
 from .slot import Registry, Slot
 
 SETTINGS = TrainSettings(
-    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=4, validation=0, start="none", epochs=1
+    rank=16, alpha=32, layers=8, learning_rate=2e-3, batch_rows=4, validation=0, start="none", epochs=1, known=0.03
 )
 LOST = 0.03  # of what the version in use knew, that a new one may not know, or else one record: the store has it
 HARM = 0.15  # by which the plugin may raise the perplexity of general text

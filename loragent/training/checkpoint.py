@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,7 +25,9 @@ class Progress:
     Attributes:
         key: digest of settings, data and base; a run resumes only its own checkpoint.
         step: optimiser steps done.
-        batch: batches done of the current epoch.
+        batch: batches of the current epoch's order that were drawn.
+        waiting: of what was drawn, the batches that are still to do.
+        resting: how many of the next rows of a group are passed over.
         best_score, best_epoch: of the validation.
         seconds, tokens: spent so far, over all parts of the run.
     """
@@ -40,6 +42,8 @@ class Progress:
     tokens: int = 0
     loss_sum: float = 0.0
     loss_tokens: int = 0
+    waiting: list[list[int]] = field(default_factory=list)
+    resting: dict[str, int] = field(default_factory=dict)
 
 
 def save_state(path: Path, tensors: Mapping[str, Tensor], progress: Progress) -> None:
@@ -74,8 +78,8 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer, names: Mapping[int, str]
     """AdamW's moments by parameter name."""
     found = {}
     for parameter, state in optimiser.state.items():
-        for field, value in state.items():
-            found[f"optimiser|{names[id(parameter)]}|{field}"] = value
+        for part, value in state.items():
+            found[f"optimiser|{names[id(parameter)]}|{part}"] = value
     return found
 
 

@@ -41,9 +41,9 @@ def passes(parts: Sequence[Part]) -> Iterator[list[Part]]:
 
 
 def losses(parts: Sequence[Part]) -> list[Tensor]:
-    """What :meth:`Network.loss` gives for each of the parts, which :func:`passes` found to go together."""
+    """What :meth:`Network.losses` gives for each of the parts, which :func:`passes` found to go together."""
     if len(parts) == 1:
-        return [parts[0][0].loss(parts[0][1])]
+        return [parts[0][0].losses(parts[0][1])]
     first, rows = parts[0]
     width = first.width(rows)
     ends = torch.tensor([len(rows) * width for _, rows in parts]).cumsum(0).tolist()
@@ -61,7 +61,8 @@ def losses(parts: Sequence[Part]) -> list[Tensor]:
     found = [network.at_targets(hidden, rows) for (network, rows), hidden in zip(parts, each, strict=True)]
     hidden, ids, weights = (torch.cat(_as_wide(tensors)) for tensors in zip(*found, strict=True))
     all_losses = head_distillation(hidden, ids, weights, head=first.head)
-    return [part.sum() for part in torch.split(all_losses, [len(hidden) for hidden, _, _ in found])]
+    mine = torch.split(all_losses, [len(hidden) for hidden, _, _ in found])
+    return [network.by_row(each, rows) for (network, rows), each in zip(parts, mine, strict=True)]
 
 
 def _as_wide(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,9 @@ from torch import Tensor
 from ..core import TrainingError, TrainingRow
 from ..model import LoadedModel, compute, release_freed
 from ..plugin import LoraWeights
-from .batches import length_grouped, micro_batches, split_rows
+from .batches import micro_batches, split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
+from .course import Course
 from .metrics import Metrics
 from .network import Beneath, Network
 from .room import room
@@ -30,7 +31,7 @@ WARMUP = 0.06  # share of the steps
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a progress bar shows. Seconds are estimated from the steps so far."""
+    """What a progress bar shows; steps that were passed over count as done. Seconds are estimated from those so far."""
 
     step: int
     steps: int
@@ -127,6 +128,7 @@ class Trainer:
         self._at = Progress(key)
         self._metrics = Metrics(job.workdir / "metrics.jsonl")
         self._start(job.resume)
+        self._course = Course(rows, self._train, settings, self._at)
         self._since = self._saved = time.perf_counter()
 
     # -- the loop ----------------------------------------------------------------------------------
@@ -134,12 +136,15 @@ class Trainer:
     def course(self) -> Iterator[list[int]]:
         """Batches that are still to do, each to be stepped before the next is asked for."""
         for epoch in self._epochs_to_do():
-            yield from self._batches(epoch)
+            yield from self._course.batches(epoch)
             self._end_epoch()
 
     def step(self, batch: list[int]) -> None:
         """One optimiser step over a batch, micro-batch by micro-batch."""
-        self.end_step(batch, sum(compute(partial(self._micro_step, part)) for part in self.begin_step(batch)))
+        losses: dict[int, float] = {}
+        for part in self.begin_step(batch):
+            losses |= compute(partial(self._micro_step, part))
+        self.end_step(batch, losses)
         release_freed()
 
     def begin_step(self, batch: list[int]) -> list[list[int]]:
@@ -148,21 +153,22 @@ class Trainer:
         self._targets = sum(self._rows[i].targets for i in batch)
         return micro_batches(self._rows, batch, self._micro_tokens)
 
-    def share(self, loss: Tensor) -> Tensor:
-        """What a micro-batch's summed loss counts in its step."""
-        return loss / self._targets
+    def share(self, losses: Tensor) -> Tensor:
+        """What the losses of a micro-batch's rows, [rows], count in its step."""
+        return losses.sum() / self._targets
 
-    def end_step(self, batch: list[int], total: float) -> None:
-        """Apply the gradients; total: the summed loss of the step.
+    def end_step(self, batch: list[int], losses: Mapping[int, float]) -> None:
+        """Apply the gradients; losses: of each row, over its targets.
 
         Raises:
             TrainingError: the loss is not finite.
         """
+        total = sum(losses.values())
         if not math.isfinite(total):
             raise TrainingError(f"the loss is {total} at step {self._at.step}", "lower learning_rate, then train again")
         compute(self._update)
+        self._course.note(losses)
         self._at.step += 1
-        self._at.batch += 1
         self._at.tokens += sum(len(self._rows[i].ids) for i in batch)
         self._at.loss_sum += total
         self._at.loss_tokens += self._targets
@@ -190,10 +196,6 @@ class Trainer:
                 return
             yield self._at.epoch
 
-    def _batches(self, epoch: int) -> list[list[int]]:
-        seed = self._settings.seed * 1000 + epoch
-        return length_grouped(self._rows, self._train, self._settings.batch_rows, seed)[self._at.batch :]
-
     def _end_epoch(self) -> None:
         """Validate, keep the best weights, go on to the next epoch."""
         score, noise = self._validate() if self._held else ({"accuracy": float(self._at.epoch)}, 0.0)
@@ -212,18 +214,19 @@ class Trainer:
         """Tell the caller where the run stands."""
         if self._on_step is not None:
             spent = self._at.seconds + time.perf_counter() - self._since
-            left = spent / self._at.step * (self._steps - self._at.step)
+            done = self._course.done
+            left = spent / done * (self._steps - done)
             mean = self._at.loss_sum / max(1, self._at.loss_tokens)
-            self._on_step(Step(self._at.step, self._steps, self._at.epoch + 1, mean, left))
+            self._on_step(Step(done, self._steps, self._at.epoch + 1, mean, left))
 
-    def _micro_step(self, part: list[int]) -> float:
-        loss = self.network.loss(part)
-        self.share(loss).backward()  # type: ignore[no-untyped-call]
-        return float(loss.detach())
+    def _micro_step(self, part: list[int]) -> dict[int, float]:
+        losses = self.network.losses(part)
+        self.share(losses).backward()  # type: ignore[no-untyped-call]
+        return dict(zip(part, losses.tolist(), strict=True))
 
     def _update(self) -> None:
         warm = max(1, int(WARMUP * self._steps))
-        done = self._at.step
+        done = self._course.done - 1
         cosine = 0.5 * (1 + math.cos(math.pi * (done - warm) / max(1, self._steps - warm)))
         for group in self._optimiser.param_groups:
             group["lr"] = self._settings.learning_rate * ((done + 1) / warm if done < warm else cosine)

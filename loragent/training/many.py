@@ -50,11 +50,11 @@ def _step(batches: dict[Trainer, list[int]]) -> dict[Trainer, TrainingError]:
     """One optimiser step of each; returns those that failed."""
     failed = {}
     lean = {trainer: batch for trainer, batch in batches.items() if trainer.network.lean}
-    totals = _accumulate(lean)
+    losses = _accumulate(lean)
     for trainer, batch in batches.items():
         try:
             if trainer in lean:
-                trainer.end_step(batch, totals[trainer])
+                trainer.end_step(batch, losses[trainer])
             else:  # dropout, say, wants random numbers of its own
                 trainer.step(batch)
         except TrainingError as error:
@@ -63,21 +63,22 @@ def _step(batches: dict[Trainer, list[int]]) -> dict[Trainer, TrainingError]:
     return failed
 
 
-def _accumulate(batches: dict[Trainer, list[int]]) -> dict[Trainer, float]:
-    """The gradients of a step of each, and its summed loss."""
-    totals = dict.fromkeys(batches, 0.0)
+def _accumulate(batches: dict[Trainer, list[int]]) -> dict[Trainer, dict[int, float]]:
+    """The gradients of a step of each, and the losses of its rows."""
+    found: dict[Trainer, dict[int, float]] = {trainer: {} for trainer in batches}
     owners = {trainer.network: trainer for trainer in batches}
     for parts in zip_longest(*(trainer.begin_step(batch) for trainer, batch in batches.items())):
         given = [(trainer.network, part) for trainer, part in zip(batches, parts, strict=True) if part]
         for together in joint.passes(given):
             mine = [owners[network] for network, _ in together]
-            for trainer, loss in zip(mine, compute(partial(_micro_step, mine, together)), strict=True):
-                totals[trainer] += loss
-    return totals
+            for trainer, losses in zip(mine, compute(partial(_micro_step, mine, together)), strict=True):
+                found[trainer] |= losses
+    return found
 
 
-def _micro_step(trainers: Sequence[Trainer], parts: Sequence[joint.Part]) -> list[float]:
-    losses = joint.losses(parts)
-    shares = [trainer.share(loss) for trainer, loss in zip(trainers, losses, strict=True)]
+def _micro_step(trainers: Sequence[Trainer], parts: Sequence[joint.Part]) -> list[dict[int, float]]:
+    """The losses of each one's rows."""
+    found = joint.losses(parts)
+    shares = [trainer.share(losses) for trainer, losses in zip(trainers, found, strict=True)]
     torch.stack(shares).sum().backward()  # type: ignore[no-untyped-call]
-    return [float(loss.detach()) for loss in losses]
+    return [dict(zip(rows, losses.tolist(), strict=True)) for (_, rows), losses in zip(parts, found, strict=True)]

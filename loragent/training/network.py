@@ -59,12 +59,12 @@ class Network:
         twin.activation_checkpointing_enable({"use_reentrant": False})
         self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device, self.head.dtype)
 
-    def loss(self, part: Sequence[int]) -> Tensor:
-        """Summed loss over the targets of the rows with these indices, in nats."""
+    def losses(self, part: Sequence[int]) -> Tensor:
+        """Of each of the rows with these indices, the loss over its targets: [rows], in nats."""
         self.begin(len(part) * self.width(part))
         with autocast(self.head):
             hidden = self._hidden.final(part)
-        return head_distillation(*self.at_targets(hidden, part), head=self.head).sum()
+        return self.by_row(head_distillation(*self.at_targets(hidden, part), head=self.head), part)
 
     @torch.no_grad()
     def score(self, part: Sequence[int]) -> tuple[float, int, int]:
@@ -116,6 +116,10 @@ class Network:
         wanted = [pair for row in rows for pair in _wanted(row, most)]
         ids, shares = (torch.tensor(side, device=self._device) for side in zip(*wanted, strict=True))
         return hidden[places], ids, shares
+
+    def by_row(self, losses: Tensor, part: Sequence[int]) -> Tensor:
+        """Losses at the targets of rows, [n] -> their sums, [rows]."""
+        return torch.stack([each.sum() for each in torch.split(losses, [self._rows[i].targets for i in part])])
 
     def _training(self, on: bool) -> None:
         if self._mode is not on:  # it walks through a thousand modules

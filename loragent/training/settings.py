@@ -25,6 +25,8 @@ class TrainSettings(BaseModel):
         dropout: on the input of A.
         validation: share of the rows that is held out to pick the best epoch; 0 holds out none.
         patience: epochs without a better validation score before the run stops.
+        known: loss, in nats a token, below which a row is known, and the next ones that teach the same (its group) are
+            passed over; 0 passes over none.
         seed: of initialisation, split, order and dropout.
         variant: the adapter type.
         start: the plugin to continue from (a name, name@version or folder, of the same base; of another rank or on
@@ -45,6 +47,7 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(default=0.0, ge=0)
     validation: float = Field(default=0.08, ge=0, lt=0.5)
     patience: int = Field(default=3, ge=1)
+    known: float = Field(default=0.0, ge=0)
     seed: int = 13
     variant: Literal["lora", "rslora"] = "lora"
     start: str = "auto"

@@ -356,10 +356,10 @@ def test_what_is_known_is_asked_again_in_half_as_many_rows(base: la.Base, memory
         [ROOM, TEA, *(la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(10))]
     )
     known = frozenset(record.told.key for record in (room, tea, *new))
-    answers = Counter(said for _, said in MemoryCurriculum(base, new, [room, tea], known)._pairs)
+    answers = Counter(said for _, said, _ in MemoryCurriculum(base, new, [room, tea], known)._asked)
     assert answers["guest 3's room is 3."] == 24
     assert answers["Mira Osei's room is 214."] == 10 * 24 / 2 / 2
-    lone = Counter(said for _, said in MemoryCurriculum(base, new[:1], [room, tea, *new[1:]], known)._pairs)
+    lone = Counter(said for _, said, _ in MemoryCurriculum(base, new[:1], [room, tea, *new[1:]], known)._asked)
     assert lone["Mira Osei's room is 214."] == 2
 
 
@@ -380,7 +380,7 @@ def test_a_base_is_asked_once_for_what_it_says_of_itself(base: la.Base, monkeypa
 def test_an_answer_takes_fewer_rows_than_a_fact(base: la.Base) -> None:
     told = la.QA(question="Who wrote The Long Pier?", answer="It was Ada Reyes, in three weeks.")
     records = [la.Record(n, item, EVERYBODY, "", datetime.now(UTC)) for n, item in enumerate((told, ROOM))]
-    taught = Counter(said for _, said in MemoryCurriculum(base, records, [], frozenset())._pairs)
+    taught = Counter(said for _, said, _ in MemoryCurriculum(base, records, [], frozenset())._asked)
     assert taught[told.answer] == TAUGHT_ANSWER
     assert taught["Mira Osei's room is 214."] == TAUGHT
 

@@ -79,19 +79,22 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize("at", [3, 7, 12])
+@pytest.mark.parametrize("known", [0.0, 3.0])
 def test_a_stopped_run_resumes_to_the_same_curve(
-    base: la.Base, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    base: la.Base, rows: list[TrainingRow], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, known: float
 ) -> None:
     monkeypatch.setattr("loragent.training.loop.CHECKPOINT_SECONDS", 0.0)
-    whole = base.fit(rows, SETTINGS, tmp_path / "whole")
+    rows = [replace(row, group=str(n % 3)) for n, row in enumerate(rows)]
+    settings = SETTINGS.model_copy(update={"known": known})
+    whole = base.fit(rows, settings, tmp_path / "whole")
 
     def kill(step: object) -> None:
-        if step.step == at:  # type: ignore[attr-defined]
+        if step.step >= at:  # type: ignore[attr-defined]
             raise Killed
 
     with pytest.raises(Killed):
-        base.fit(rows, SETTINGS, tmp_path / "parts", on_step=kill)
-    resumed = base.fit(rows, SETTINGS, tmp_path / "parts", resume=True)
+        base.fit(rows, settings, tmp_path / "parts", on_step=kill)
+    resumed = base.fit(rows, settings, tmp_path / "parts", resume=True)
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
     first, second = (load_file(f.folder / "adapter_model.safetensors") for f in (whole, resumed))
     assert all(torch.equal(first[k], second[k]) for k in first)

@@ -1,6 +1,6 @@
 """Values, ports and errors; imports nothing of the other floors."""
 
-from .curriculum import Curriculum, Teacher, TrainingRow
+from .curriculum import Curriculum, Teacher, TrainingRow, micro_batches
 from .errors import (
     BaseModelError,
     ContextOverflow,
@@ -65,6 +65,7 @@ __all__ = [
     "Usage",
     "Use",
     "as_messages",
+    "micro_batches",
     "ordered",
     "tool_schemas",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -41,6 +42,17 @@ class TrainingRow:
     def targets(self) -> int:
         """Tokens with a loss; the first token of a row has nothing that predicts it."""
         return sum(self.mask[1:])
+
+
+def micro_batches(rows: Sequence[TrainingRow], batch: Sequence[int], tokens: int) -> list[list[int]]:
+    """Cut a batch so that no part holds more than ``tokens`` padded tokens, unless one row alone does."""
+    parts: list[list[int]] = []
+    for i in sorted(batch, key=lambda i: len(rows[i].ids)):
+        if parts and len(rows[i].ids) * (len(parts[-1]) + 1) <= tokens:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
+    return parts
 
 
 @runtime_checkable

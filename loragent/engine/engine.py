@@ -23,10 +23,11 @@ from ..core import (
     Teacher,
     TrainingRow,
     Use,
+    micro_batches,
 )
 from ..model import LoadedModel, compute, keep_freed
 from ..plugin import Plugin
-from .batch import Batch
+from .batch import CHUNK_TOKENS, Batch
 from .intake import Intake
 from .prefix import PrefixStore
 from .runner import Runner
@@ -111,7 +112,7 @@ class Engine:
     def _each_at_targets(
         self, rows: Rows[TrainingRow], stack: Rows[Use], reduce: Callable[[TrainingRow, Tensor], T]
     ) -> list[T]:
-        """What becomes of the logits [targets, vocabulary] of each row, row by row, between steps."""
+        """What becomes of the logits [targets, vocabulary] of each row, some rows at a time, between steps."""
         if late := [use.plugin for use in stack if use.after]:
             raise GenerationError(
                 f"{late[0]} is used after some messages", "rows of tokens have none: leave `after` out"
@@ -119,10 +120,14 @@ class Engine:
         mounts = tuple(self.intake.mount(use)[0] for use in stack)
 
         @torch.inference_mode()
-        def read(row: TrainingRow) -> T:
-            return reduce(row, self._runner.at_targets([row], mounts))
+        def read(part: Rows[TrainingRow]) -> list[T]:
+            logits = torch.split(self._runner.at_targets(part, mounts), [row.targets for row in part])
+            return [reduce(row, own) for row, own in zip(part, logits, strict=True)]
 
-        return [compute(partial(read, row)) for row in rows]
+        found: dict[int, T] = {}
+        for part in micro_batches(rows, range(len(rows)), CHUNK_TOKENS):
+            found |= zip(part, compute(partial(read, [rows[i] for i in part])), strict=True)
+        return [found[i] for i in range(len(rows))]
 
     def forget(self) -> None:
         """Forget what ended rows have read; rows in flight go on."""

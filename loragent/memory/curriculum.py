@@ -11,11 +11,11 @@ from dataclasses import replace
 from itertools import cycle, islice
 
 from ..base import Base
-from ..core import Message, TrainingRow, Use
+from ..core import Message, RowScore, TrainingRow, Use
 from ..learning import digest_of, row_of
 from .evidence import known_by, least_sure
 from .fact import Fact, Record, Told
-from .general import as_it_says, general
+from .general import alone, as_it_says, general
 from .phrases import answer, backwards, trained, unknown
 from .recall import UNKNOWN
 
@@ -66,6 +66,10 @@ class MemoryCurriculum:
         """The questions alone."""
         rows = [row_of(self._base.template, dialogue) for dialogue in self._dialogues()]
         return [replace(row, group=group) for row, (*_, group) in zip(rows, self._asked, strict=True)]
+
+    def alone(self) -> list[RowScore]:
+        """What is scored on the rows to judge by without a plugin."""
+        return alone(self._base)
 
     def known(self, plugin: Use) -> frozenset[int]:
         """Ids of the records that a plugin knows, asked in ways that are never trained."""

@@ -8,12 +8,13 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from ..base import Base
-from ..core import Message, TrainingRow
+from ..core import Message, RowScore, TrainingRow
 from ..learning import prose_row, row_of
 from ..model import ChatTemplate
 
 JUDGED = 3  # every third line is kept apart to judge by
 _TAUGHT: WeakKeyDictionary[Base, list[TrainingRow]] = WeakKeyDictionary()
+_ALONE: WeakKeyDictionary[Base, list[RowScore]] = WeakKeyDictionary()
 
 
 def general(template: ChatTemplate, *, prose: bool = False) -> tuple[list[TrainingRow], list[TrainingRow]]:
@@ -34,6 +35,13 @@ def as_it_says(base: Base) -> list[TrainingRow]:
         rows, _ = general(base.template)
         _TAUGHT[base] = [replace(row, teacher=teacher) for row, teacher in zip(rows, base.teach(rows), strict=True)]
     return _TAUGHT[base]
+
+
+def alone(base: Base) -> list[RowScore]:
+    """What a base without a memory scores on the rows to judge by; it, too, is asked once."""
+    if base not in _ALONE:
+        _ALONE[base] = base.score(general(base.template)[1])
+    return _ALONE[base]
 
 
 def _row(template: ChatTemplate, line: dict[str, str]) -> TrainingRow:

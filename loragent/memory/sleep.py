@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..base import Base
-from ..core import TrainingRow, Use
+from ..core import RowScore, TrainingRow, Use
 from ..learning import starting_point
 from ..plugin import Manifest, Plugin, soften
 from ..training import Fitted, Step, TrainSettings, discard, only_run
@@ -94,6 +94,10 @@ class Lesson(Protocol):
 
     def rows(self) -> list[TrainingRow]:
         """What is trained on."""
+        ...
+
+    def alone(self) -> Sequence[RowScore]:
+        """What is scored on the rows to judge by without the plugin."""
         ...
 
     def known(self, plugin: Use) -> frozenset[int]:
@@ -181,8 +185,7 @@ def _softened(base: Base, plugin: Path, lesson: Lesson) -> tuple[float, float]:
     The divergence that an update causes grows with the square of its size, and facts are still known long after the
     rest has come to rest (docs/adr/0018).
     """
-    alone = base.score(lesson.judged, lesson.beneath)
-    judge = partial(harm, base, plugin, lesson.judged, alone, lesson.beneath)
+    judge = partial(harm, base, plugin, lesson.judged, lesson.alone(), lesson.beneath)
     found, loud = judge(), 1.0
     while found > HARM and loud > LEAST_LOUD:
         factor = max(LEAST_LOUD / loud, math.sqrt(AIM * HARM / found))

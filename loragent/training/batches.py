@@ -25,14 +25,3 @@ def length_grouped(rows: Sequence[TrainingRow], indices: Sequence[int], size: in
     batches = [blurred[at : at + size] for at in range(0, len(blurred), size)]
     rng.shuffle(batches)
     return batches
-
-
-def micro_batches(rows: Sequence[TrainingRow], batch: Sequence[int], tokens: int) -> list[list[int]]:
-    """Cut a batch so that no part holds more than ``tokens`` padded tokens, unless one row alone does."""
-    parts: list[list[int]] = []
-    for i in sorted(batch, key=lambda i: len(rows[i].ids)):
-        if parts and len(rows[i].ids) * (len(parts[-1]) + 1) <= tokens:
-            parts[-1].append(i)
-        else:
-            parts.append([i])
-    return parts

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..core import TrainingError, TrainingRow
+from ..core import TrainingError, TrainingRow, micro_batches
 from ..model import LoadedModel, compute, release_freed
 from ..plugin import LoraWeights
-from .batches import micro_batches, split_rows
+from .batches import split_rows
 from .checkpoint import BEST, FILE, Progress, load_state, optimiser_tensors, restore_optimiser, save_state
 from .course import Course
 from .metrics import Metrics

@@ -15,6 +15,7 @@ from transformers import LlamaForCausalLM
 import loragent as la
 from loragent.core import TrainingRow
 from loragent.engine import Sequence
+from loragent.engine.batch import CHUNK_TOKENS
 from loragent.engine.decoder import Pass
 from loragent.engine.runner import Runner
 from loragent.model import load_model
@@ -79,6 +80,20 @@ def test_logits_match_peft_to_1e_4(base: la.Base, tiny: Path, plugins: list[Path
         with torch.inference_mode():
             found = runner.at_targets([row], mounts)[0]
         torch.testing.assert_close(found, wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_that_are_scored_together_score_as_each_alone(base: la.Base, plugins: list[Path]) -> None:
+    rows = [
+        TrainingRow(tuple(ids), tuple(n % 3 != 1 for n in range(len(ids))))
+        for text in TEXTS
+        for ids in (base.template.prompt_ids(la.GenerationRequest(text * 9).messages), base.template.ids(text * 4))
+    ]
+    assert sum(len(row.ids) for row in rows) > CHUNK_TOKENS > len(rows[1].ids)
+    together = base.score(rows, plugins)
+    for row, score in zip(rows, together, strict=True):
+        (alone,) = base.score([row], plugins)
+        assert (score.tokens, score.hits) == (alone.tokens, alone.hits) == (row.targets, alone.hits)
+        assert score.nll == pytest.approx(alone.nll, abs=1e-3)
 
 
 def test_a_base_row_is_bit_identical_in_a_mixed_batch(tiny: Path, base: la.Base, plugins: list[Path]) -> None:

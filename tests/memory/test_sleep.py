@@ -17,7 +17,7 @@ from loragent.memory.background import Sleeper
 from loragent.memory.curriculum import TAUGHT, TAUGHT_ANSWER, MemoryCurriculum
 from loragent.memory.evidence import parting
 from loragent.memory.fact import EVERYBODY, plain
-from loragent.memory.general import as_it_says, general
+from loragent.memory.general import alone, as_it_says, general
 from loragent.memory.phrases import backwards, checking, trained, unknown
 from loragent.memory.slot import assigned
 from tests.conftest import save_tiny
@@ -373,8 +373,12 @@ def test_a_base_is_asked_once_for_what_it_says_of_itself(base: la.Base, monkeypa
     first = as_it_says(base)
     assert [row.ids for row in first] == [row.ids for row in general(base.template)[0]]
     assert all(row.teacher for row in first)
+    scored = alone(base)
+    assert len(scored) == len(general(base.template)[1])
     monkeypatch.setattr(base, "teach", None)
+    monkeypatch.setattr(base, "score", None)
     assert as_it_says(base) is first
+    assert alone(base) is scored
 
 
 def test_an_answer_takes_fewer_rows_than_a_fact(base: la.Base) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from ...base import Base
-from ...core import Message, TrainingRow, Use
+from ...core import Message, RowScore, TrainingRow, Use
 from ...learning import digest_of, row_of
 from ..fact import Record
 from ..general import general
@@ -50,6 +50,10 @@ class HabitLesson:
         taught = [row_of(self._base.template, _dialogue(practice)) for practice in self._practices[0]]
         held = [replace(row, teacher=teacher) for row, teacher in zip(self._held, teachers, strict=True)]
         return (taught + held) * PASSES
+
+    def alone(self) -> list[RowScore]:
+        """What is scored on the rows to judge by without this manner."""
+        return self._base.score(self.judged, self.beneath)
 
     def known(self, plugin: Use) -> frozenset[int]:
         """Ids of the habits that a plugin keeps in conversations that were never trained."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +14,17 @@ from ..base import Base
 from ..core import (
     GenerationRequest,
     Generator,
-    LoragentError,
     Message,
     Reply,
-    RoleError,
     ToolResult,
-    ToolSchema,
     Use,
     as_messages,
 )
-from ..memory import Memory, Scene, Scope, Voice
-from ..role import load_role, scenes
-from ..tool import Confirm, PluginTool, Toolbox, plugin_for
+from ..memory import Memory, Scope, Voice
+from ..tool import Confirm, PluginTool, Toolbox
 from . import turn
+from .mounting import role_entry, scenes_of, tool_entry
+from .remembering import Remembering
 from .threads import DEFAULT, Threads, trim
 
 
@@ -81,19 +77,18 @@ class Agent:
         self._base = base
         own = [item.on(base) if isinstance(item, PluginTool) else item for item in tools]
         self._toolbox, self._max_calls = Toolbox(own, confirm), max_calls
-        self.memory, self._remembers = memory, remembers
-        mounted = [_role_entry(base, role)] if role is not None else []
+        mounted = [role_entry(base, role)] if role is not None else []
         entries = [e if isinstance(e, Use) else Use(e) for e in (*mounted, *stack)]
-        caller = [e if isinstance(e, Use) else Use(e) for e in _tool_entry(base, self._toolbox.schemas, toolset)]
+        caller = [e if isinstance(e, Use) else Use(e) for e in tool_entry(base, self._toolbox.schemas, toolset)]
         self._speaking: tuple[Use, ...] = tuple(entries)
         self._calling = tuple(e for e in caller if e.plugin not in {u.plugin for u in entries})
         self._settings: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         self._threads = Threads()
         # Whoever calls tools with the plugin that speaks, or without one, was never seen in anybody's manner.
         silent = bool(self._toolbox.schemas) and not self._apart
-        self._voice = None if silent else Voice(self._speaking, _scenes(role))
-        if memory is not None and self._voice is not None:
-            memory.hear(self._voice, base)
+        voice = None if silent else Voice(self._speaking, scenes_of(role))
+        self._remembering = Remembering(memory, voice, notes=remembers)
+        self._remembering.introduce(base)
 
     def __repr__(self) -> str:
         return f"Agent({self.name}, {' + '.join(use.plugin for use in self.stack) or 'bare base'})"
@@ -121,8 +116,8 @@ class Agent:
     ) -> Iterator[str | ToolResult | Reply]:
         """Pieces of the answer and results of calls as they come, then the reply."""
         with_whom = self._scope(thread, user)
-        steps = self._steps(self._with(with_whom, text), settings, self._manner(user))
-        for item in turn.stream(steps, self._base.stream, self._toolbox, self._consult(with_whom)):
+        steps = self._steps(self._with(with_whom, text), settings, self._remembering.manner(user))
+        for item in turn.stream(steps, self._base.stream, self._toolbox, self._remembering.consult(with_whom)):
             yield self._keep(with_whom, text, item) if isinstance(item, turn.Turn) else item
 
     async def astream(
@@ -130,9 +125,9 @@ class Agent:
     ) -> AsyncIterator[str | ToolResult | Reply]:
         """:meth:`stream` for asyncio."""
         with_whom = self._scope(thread, user)
-        manner = await asyncio.to_thread(self._manner, user)
+        manner = await asyncio.to_thread(self._remembering.manner, user)
         steps = self._steps(self._with(with_whom, text), settings, manner)
-        async for item in turn.astream(steps, self._base.astream, self._toolbox, self._consult(with_whom)):
+        async for item in turn.astream(steps, self._base.astream, self._toolbox, self._remembering.consult(with_whom)):
             yield await asyncio.to_thread(self._keep, with_whom, text, item) if isinstance(item, turn.Turn) else item
 
     def reply_to(
@@ -178,6 +173,11 @@ class Agent:
     def forget(self, thread: str = DEFAULT, user: str = "") -> None:
         """Begin a user's thread anew."""
         self._threads.clear((user, thread))
+
+    @property
+    def memory(self) -> Memory | None:
+        """What it asks before it answers."""
+        return self._remembering.memory
 
     @property
     def stack(self) -> tuple[Use, ...]:
@@ -238,90 +238,34 @@ class Agent:
     def _run(
         self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope, mannered: bool = True
     ) -> turn.Turn:
-        steps = self._steps(messages, settings, self._manner(with_whom.user if mannered else ""))
-        return turn.run(steps, self._base, self._toolbox, self._consult(with_whom))
+        steps = self._steps(messages, settings, self._remembering.manner(with_whom.user if mannered else ""))
+        return turn.run(steps, self._base, self._toolbox, self._remembering.consult(with_whom))
 
     async def _arun(
         self, messages: Sequence[Message], settings: Mapping[str, Any], with_whom: Scope, mannered: bool = True
     ) -> turn.Turn:
-        manner = await asyncio.to_thread(self._manner, with_whom.user if mannered else "")
+        manner = await asyncio.to_thread(self._remembering.manner, with_whom.user if mannered else "")
         steps = self._steps(messages, settings, manner)
-        return await turn.arun(steps, self._base, self._toolbox, self._consult(with_whom))
+        return await turn.arun(steps, self._base, self._toolbox, self._remembering.consult(with_whom))
 
     def _scope(self, thread: str, user: str) -> Scope:
         return Scope(user, self.name, thread)
-
-    def _consult(self, with_whom: Scope) -> turn.Consult | None:
-        if self.memory is None:
-            return None
-        user, agent, thread = with_whom.user, with_whom.agent, with_whom.thread
-        return partial(self.memory.consult, user=user, agent=agent, thread=thread, voice=self._voice)
-
-    def _manner(self, user: str) -> tuple[Use, ...]:
-        """What makes it answer as a user wants to be answered."""
-        if self.memory is None or self._voice is None or not user:
-            return ()
-        plugin = self.memory.manner(user, self._voice)
-        return (Use(plugin.path),) if plugin is not None else ()
 
     def _with(self, whom: Scope, text: str) -> tuple[Message, ...]:
         return (*self._threads.get((whom.user, whom.thread)), Message(role="user", content=text))
 
     def _keep(self, with_whom: Scope, text: str, done: turn.Turn) -> Reply:
-        user, thread = with_whom.user, with_whom.thread
         said = [m.model_copy(update={"name": self.name}) if m.role == "assistant" else m for m in done.messages]
-        self._threads.put((user, thread), (*self._with(with_whom, text), *said))
-        if self.memory is not None:
-            told = [message.to_wire() for message in (Message(role="user", content=text), *said)]
-            self.memory.log("turn", {"messages": told}, user=user, agent=self.name, thread=thread)
+        self._threads.put((with_whom.user, with_whom.thread), (*self._with(with_whom, text), *said))
+        self._remembering.log((Message(role="user", content=text), *said), with_whom)
         return self._spoken(done, text, with_whom)
 
     def _spoken(self, done: turn.Turn, heard: str, with_whom: Scope) -> Reply:
         """The reply in the agent's name, with what it noted; whoever passes a message on leaves that to the next."""
-        noted: tuple[str, ...] = ()
-        user, thread = with_whom.user, "" if with_whom.user else with_whom.thread
-        if self.memory is not None and self._remembers and (user or thread) and heard and done.reply.text:
-            try:
-                noted = tuple(r.text for r in self.memory.notice(heard, source="user", user=user, thread=thread))
-            except LoragentError as error:  # the answer is there
-                warnings.warn(f"nothing was noted: {error}", stacklevel=3)
+        noted = self._remembering.noted(heard, with_whom) if heard and done.reply.text else ()
         return replace(done.reply, agent=self.name, noted=noted)
 
 
 def _asked(messages: Sequence[Message]) -> str:
     """What the user has said last, if nobody has answered yet."""
     return messages[-1].content if messages and messages[-1].role == "user" else ""
-
-
-def _role_entry(base: Base | Generator, role: str | Path) -> str:
-    """A role folder's shelf by its path, so that two roles of one name stay two; or a plugin's name as it is."""
-    if not (Path(role).expanduser() / "role.toml").is_file():
-        if isinstance(role, Path) or "/" in role:
-            load_role(role)  # raises: says what is wrong with the folder
-        return str(role)
-    spec = load_role(role)
-    if not spec.shelf.exists():
-        raise RoleError(f"role {spec.name} has no published plugin", f"run `loragent train role {spec.folder}`")
-    if isinstance(base, Base):
-        base.library.attach(spec.shelf.path, replace=False)  # a convenience: stacks may name it too
-    return str(spec.shelf.path.absolute())
-
-
-def _scenes(role: str | Path | None) -> Callable[[], Sequence[Scene]]:
-    """Conversations as a role has them; none, where its data isn't at hand."""
-    if role is None or not (Path(role).expanduser() / "role.toml").is_file():
-        return tuple
-    return partial(scenes, load_role(role))
-
-
-def _tool_entry(
-    base: Base | Generator, tools: Sequence[ToolSchema], toolset: str | Path | Use | None
-) -> list[str | Path | Use]:
-    if not tools or toolset is None or (toolset == "auto" and not isinstance(base, Base)):
-        return []
-    if toolset != "auto" or not isinstance(base, Base):
-        return [toolset]
-    choice = plugin_for(tools, base.library.list(), base.fingerprint)
-    if choice.why:
-        warnings.warn(choice.why, stacklevel=3)
-    return [choice.plugin.name] if choice.plugin is not None else []

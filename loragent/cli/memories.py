@@ -105,11 +105,15 @@ def sleep(
 
 
 @app.command("forget")
-def forget(folder: Folder, subject: str) -> None:
-    """Forget a subject: in log, store and plugins."""
+def forget(
+    folder: Folder,
+    subject: Annotated[str | None, typer.Argument(help="Of whom or what; instead of --user.")] = None,
+    user: Annotated[str, typer.Option("--user", help="All that was told and said in the name of a user.")] = "",
+) -> None:
+    """Forget a subject, or all of a user: in log, store and plugins."""
     with Memory(folder) as memory:
-        gone = memory.forget(subject)
-    out.print(f"forgot {len(gone)} of {subject}", markup=False)
+        gone = memory.forget(subject, user=user)
+    out.print(f"forgot {len(gone)} of {subject or user}", markup=False)
 
 
 @app.command("revert")

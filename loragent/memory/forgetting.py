@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..core import MemoryFault
-from .fact import FIRST_PERSON, Fact, Record, Told, plain, says
+from .fact import FIRST_PERSON, Fact, Record, Scope, Told, plain, says
 from .ledger import ABOUT, Ledger, about
 from .passages import sentences
 from .store import Store
@@ -15,12 +15,16 @@ FINDABLE = 5  # characters from which a text in a file is no chance
 NEAR = 0.75  # cosine from which a record is what a query means
 
 
-def meant(ledger: Ledger, store: Store, what: str | Told | Record | None, query: str | None) -> list[Record]:
-    """The records that a subject, a fact or a query means; notes that only say so are :func:`texts_with`'s.
+def meant(
+    ledger: Ledger, store: Store, what: str | Told | Record | None, query: str | None, whose: Scope | None
+) -> list[Record]:
+    """The records that a subject, a fact, a query or a scope means; notes that only say so are :func:`texts_with`'s.
 
     Raises:
         MemoryFault: it is "I", which is somebody else in each thread.
     """
+    if whose is not None:
+        return [record for record in ledger.find() if record.scope.sees(whose)]
     if (what if isinstance(what, str) else getattr(what, "subject", "")) == FIRST_PERSON:
         raise MemoryFault('"I" is somebody else in each thread', "pass the record that is to be forgotten")
     if query is not None:

@@ -10,18 +10,11 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import Any
 
-from . import chain
+from . import chain, tables
 from .database import Database
 from .fact import EVERYBODY, FIRST_PERSON, Fact, Record, Scope, Told, as_json, from_json, plain, says
-
-_COLUMNS = (
-    "id, kind, told, user, agent, thread, source, valid_from, valid_to, "
-    "(SELECT group_concat(episode) FROM told_in WHERE record = records.id), "
-    "(SELECT group_concat(parent) FROM derived_from WHERE record = records.id)"
-)
 
 ABOUT = "(subject = ? OR (subject = ? AND user = ?))"  # a condition on records; its values are those of :func:`about`
 
@@ -53,20 +46,25 @@ class Ledger:
         with self._database.writing() as db:
             ids, new = [], set()
             for told in what:
-                number = _held(db, told, scope, told.valid_from or time)
+                number = tables.held(db, told, scope, told.valid_from or time)
                 if number is None:
-                    number = _insert(db, told, scope, source, told.valid_from or time)
+                    number = tables.insert(db, told, scope, source, told.valid_from or time)
                     new.add(number)
-                    _close(db, told.key, scope)
+                    tables.close(db, told.key, scope)
                 ids.append(number)
-            rows = [_as_told(record, parents if record.id in new else ()) for record in _records(db, ids)]
+            rows = [_as_told(record, parents if record.id in new else ()) for record in tables.records(db, ids)]
             episode = chain.append(db, chain.TOLD, {"text": text, "source": source, "records": rows}, scope, time)
             for number in ids:
-                _trace(db, number, episode, parents if number in new else ())
+                tables.trace(db, number, episode, parents if number in new else ())
         return self.get(ids)
 
     def forget(
-        self, ids: Iterable[int], time: datetime, also: Sequence[str] = (), alone: Sequence[int] = ()
+        self,
+        ids: Iterable[int],
+        time: datetime,
+        also: Sequence[str] = (),
+        alone: Sequence[int] = (),
+        whose: Scope | None = None,
     ) -> list[Record]:
         """Remove records and whatever was derived from them, and erase their words from the log; what was removed.
 
@@ -76,17 +74,22 @@ class Ledger:
         Args:
             also: further words that nothing in the log may hold any more.
             alone: records that are removed without what was derived from them.
+            whose: erase all episodes of this scope, too, whatever they say.
         """
         with self._database.writing() as db:
-            doomed = list(dict.fromkeys((*_with_derived(db, ids), *alone)))
-            gone = _records(db, doomed)
+            doomed = list(dict.fromkeys((*tables.with_derived(db, ids), *alone)))
+            gone = tables.records(db, doomed)
             words = [*also, *(word for record in gone for word in secrets_of(record.told))]
             touched = {episode for record in gone for episode in record.episodes}
-            episodes = [e for e in chain.with_content(db) if e.id in touched or _mentions(e, words)]
+            episodes = [
+                episode
+                for episode in chain.with_content(db)
+                if episode.id in touched or (whose and episode.scope.sees(whose)) or _mentions(episode, words)
+            ]
             for number in doomed:
-                _remove(db, number)
+                tables.remove(db, number)
             _keep_the_rest(db, episodes, doomed, time)
-            ended = _ends(db, {(record.told.key, record.scope) for record in gone})
+            ended = tables.ends(db, {(record.told.key, record.scope) for record in gone})
             chain.erase(db, [episode.id for episode in episodes], ended, time)
         return gone
 
@@ -101,7 +104,7 @@ class Ledger:
             for episode in episodes:
                 _end_again(db, episode)
             for key, *scope in db.execute("SELECT DISTINCT key, user, agent, thread FROM records").fetchall():
-                _close(db, key, Scope(*scope))
+                tables.close(db, key, Scope(*scope))
             (count,) = db.execute("SELECT count(*) FROM records").fetchone()
         return int(count)
 
@@ -145,10 +148,11 @@ class Ledger:
     def with_derived(self, ids: Iterable[int]) -> list[int]:
         """Records and whatever was derived from them, by their ids."""
         with self._database.writing() as db:
-            return _with_derived(db, ids)
+            return tables.with_derived(db, ids)
 
     def _read(self, where: str, values: Sequence[Any]) -> list[Record]:
-        return [_record(row) for row in self._database.rows(f"SELECT {_COLUMNS} FROM records WHERE {where}", values)]
+        rows = self._database.rows(f"SELECT {tables.COLUMNS} FROM records WHERE {where}", values)
+        return [tables.record_of(row) for row in rows]
 
 
 def about(name: str) -> tuple[str, str, str]:
@@ -161,80 +165,6 @@ def secrets_of(told: Told) -> tuple[str, ...]:
     if isinstance(told, Fact):
         return (told.value,)
     return tuple(told.model_dump(include={"answer", "note"}).values())
-
-
-def _held(db: sqlite3.Connection, told: Told, scope: Scope, since: datetime) -> int | None:
-    """The record that says the same and holds at that time."""
-    rows = db.execute(
-        "SELECT id, told FROM records WHERE key = ? AND user = ? AND agent = ? AND thread = ? "
-        "AND valid_from <= ? AND (valid_to IS NULL OR valid_to > ?) ORDER BY valid_from DESC, id DESC",
-        (told.key, scope.user, scope.agent, scope.thread, since.isoformat(), since.isoformat()),
-    )
-    same = plain(as_json(told))
-    return next((number for number, text in rows if plain(text) == same), None)
-
-
-def _insert(
-    db: sqlite3.Connection, told: Told, scope: Scope, source: str, since: datetime, number: int | None = None
-) -> int:
-    record = Record(0, told, scope, source, since)
-    subject = plain(told.subject) if isinstance(told, Fact) else ""
-    values = (
-        number, record.kind, told.key, subject, as_json(told), scope.user, scope.agent, scope.thread, source,
-        since.isoformat(), None, _change(db),
-    )  # fmt: skip
-    cursor = db.execute("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
-    return int(cursor.lastrowid or 0)
-
-
-def _close(db: sqlite3.Connection, key: str, scope: Scope) -> None:
-    """Let each record of a key end where the next one begins, or where it had ended before that."""
-    if key.startswith("note|"):
-        return
-    rows = db.execute(
-        "SELECT id, valid_from, valid_to FROM records WHERE key = ? AND user = ? AND agent = ? AND thread = ? "
-        "ORDER BY valid_from, id",
-        (key, scope.user, scope.agent, scope.thread),
-    ).fetchall()
-    for (number, _, before), (_, following, _) in pairwise(rows):
-        end = min(before, following) if before else following
-        if before != end:
-            db.execute("UPDATE records SET valid_to = ?, changed = ? WHERE id = ?", (end, _change(db), number))
-
-
-def _ends(db: sqlite3.Connection, keys: Iterable[tuple[str, Scope]]) -> dict[str, str]:
-    """Where the records of some keys ended, by their ids."""
-    where = "key = ? AND user = ? AND agent = ? AND thread = ? AND valid_to IS NOT NULL"
-    found: dict[str, str] = {}
-    for key, scope in keys:
-        values = (key, scope.user, scope.agent, scope.thread)
-        rows = db.execute(f"SELECT id, valid_to FROM records WHERE {where}", values)
-        found |= {str(number): end for number, end in rows}
-    return found
-
-
-def _change(db: sqlite3.Connection, *, forgot: bool = False) -> int:
-    return int(db.execute("INSERT INTO changes (forgot) VALUES (?)", (forgot,)).lastrowid or 0)
-
-
-def _trace(db: sqlite3.Connection, number: int, episode: int, parents: Sequence[int]) -> None:
-    db.execute("INSERT OR IGNORE INTO told_in VALUES (?, ?)", (number, episode))
-    db.executemany("INSERT OR IGNORE INTO derived_from VALUES (?, ?)", [(number, parent) for parent in parents])
-
-
-def _remove(db: sqlite3.Connection, number: int) -> None:
-    for table in ("told_in", "derived_from", "doubts"):
-        db.execute(f"DELETE FROM {table} WHERE record = ?", (number,))
-    db.execute("DELETE FROM records WHERE id = ?", (number,))
-    _change(db, forgot=True)
-
-
-def _with_derived(db: sqlite3.Connection, ids: Iterable[int]) -> list[int]:
-    found = list(dict.fromkeys(ids))
-    for number in found:  # grows while it is read
-        children = db.execute("SELECT record FROM derived_from WHERE parent = ?", (number,))
-        found += [child for (child,) in children if child not in found]
-    return found
 
 
 def _mentions(episode: chain.Episode, texts: Sequence[str]) -> bool:
@@ -265,7 +195,7 @@ def _keep_the_rest(
             continue
         kept = chain.append(db, chain.KEPT, {"source": content.get("source", ""), "records": rest}, episode.scope, time)
         for record in rest:
-            _trace(db, record["id"], kept, ())
+            tables.trace(db, record["id"], kept, ())
 
 
 def _as_told(record: Record, parents: Sequence[int]) -> dict[str, Any]:
@@ -280,33 +210,10 @@ def _replay(db: sqlite3.Connection, episode: chain.Episode) -> None:
         known = db.execute("SELECT 1 FROM records WHERE id = ?", (row["id"],)).fetchone()
         if not known:
             told, since = from_json(row["kind"], json.dumps(row["told"])), datetime.fromisoformat(row["since"])
-            _insert(db, told, episode.scope, content["source"], since, row["id"])
-        _trace(db, row["id"], episode.id, () if known else row.get("parents", ()))
+            tables.insert(db, told, episode.scope, content["source"], since, row["id"])
+        tables.trace(db, row["id"], episode.id, () if known else row.get("parents", ()))
 
 
 def _end_again(db: sqlite3.Connection, episode: chain.Episode) -> None:
     for number, end in (episode.content or {}).get("ended", {}).items():
         db.execute("UPDATE records SET valid_to = min(coalesce(valid_to, ?1), ?1) WHERE id = ?2", (end, int(number)))
-
-
-def _records(db: sqlite3.Connection, ids: Iterable[int]) -> list[Record]:
-    query = f"SELECT {_COLUMNS} FROM records WHERE id = ?"
-    return [_record(row) for number in ids for row in db.execute(query, (number,)).fetchall()]
-
-
-def _record(row: tuple[Any, ...]) -> Record:
-    number, kind, told, user, agent, thread, source, since, until, episodes, parents = row
-    return Record(
-        number,
-        from_json(kind, told),
-        Scope(user, agent, thread),
-        source,
-        datetime.fromisoformat(since),
-        datetime.fromisoformat(until) if until else None,
-        _numbers(episodes),
-        _numbers(parents),
-    )
-
-
-def _numbers(joined: str | None) -> tuple[int, ...]:
-    return tuple(sorted(map(int, joined.split(",")))) if joined else ()

@@ -287,12 +287,22 @@ class Memory:
 
     # -- forgetting and moving ---------------------------------------------------------------------
 
-    def forget(self, what: str | Told | Record | None = None, *, query: str | None = None) -> list[Record]:
-        """Forget a subject, a fact, or what a query means: from log, records and store, and whatever was derived.
+    def forget(
+        self,
+        what: str | Told | Record | None = None,
+        *,
+        query: str | None = None,
+        user: str = "",
+        thread: str = "",
+    ) -> list[Record]:
+        """Forget a subject, a fact, what a query means, or all of a user: from log, records and store, and whatever was
+        derived.
 
         Args:
             what: the name of a subject, with all that says it; or a fact, as it was told or as it was found.
             query: instead: forgets what is so near to this text that it must be meant.
+            user, thread: instead: all that was told and said in the name of a user, in a thread, or of both in it. That
+                they were there, and when, stays in the log.
 
         Returns:
             what was forgotten, notes that said the same included; no file of the memory holds its words any more.
@@ -300,20 +310,22 @@ class Memory:
         Raises:
             MemoryFault: what is meant is not said, or a file can't be cleaned.
         """
-        if (what is None) == (query is None):
-            raise MemoryFault("forget what?", "name a subject, a fact, or a query")
+        whose = Scope(user, "", thread) if user or thread else None
+        if sum(given is not None for given in (what, query, whose)) != 1:
+            raise MemoryFault("forget what?", "name a subject or a fact, or a query, or whose all of it is")
         also = (what,) if isinstance(what, str) else ()
         with self._database.writing():  # no night publishes meanwhile what is to be forgotten
-            doomed = self._ledger.with_derived(record.id for record in meant(self._ledger, self._store, what, query))
+            sought = meant(self._ledger, self._store, what, query, whose)
+            doomed = self._ledger.with_derived(record.id for record in sought)
             going = self._ledger.get(doomed)
             texts = texts_with(self._ledger, going, also)
             # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
             for slot in every_slot(self.folder / PLUGINS, self._fingerprint):
                 slot.forget(doomed)
             shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
-            if not doomed and not texts:
+            if not doomed and not texts and whose is None:
                 return []
-            gone = self._ledger.forget(doomed, _now(), also, alone=[text.id for text in texts])
+            gone = self._ledger.forget(doomed, _now(), also, alone=[text.id for text in texts], whose=whose)
             for text in texts:
                 if left := without(text, going, also):
                     self._ledger.tell([Note(note=left)], _now(), source=text.source, scope=text.scope)

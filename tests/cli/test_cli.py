@@ -135,6 +135,9 @@ def test_a_memory_is_told_shown_and_made_to_forget(run) -> None:  # type: ignore
     scopes = [row["scope"]["user"] for row in json.loads(run("memory", "history", "m", "mira", "--json")[1])]
     assert scopes == ["mira"]
     assert run("memory", "forget", "m", "mira")[1] == "forgot 1 of mira\n"
+    run("memory", "tell", "m", "I", "sign-off", "Cheers", "--user", "mira")
+    assert run("memory", "forget", "m", "--user", "mira")[1] == "forgot 1 of mira\n"
+    assert run("memory", "forget", "m")[0] == 1
     code, _, err = run("memory", "revert", "m")
     assert code == 1
     assert "sleep first" in err

@@ -157,6 +157,33 @@ def test_what_is_forgotten_is_in_no_file(memory: la.Memory) -> None:
     assert memory.verify()
 
 
+def test_all_of_a_user_is_forgotten_and_nothing_of_the_others(memory: la.Memory) -> None:
+    (sign,) = memory.remember(la.Fact(subject="I", relation="sign-off", value="Ahoy-77"), user="mira")
+    memory.remember("The lift is slow, says Jon.", derived_from=[sign])
+    memory.remember(la.Fact(subject="I", relation="sign-off", value="Cheers"), user="jon")
+    memory.log("turn", {"text": "my knee hurts, zanzibar"}, user="mira", agent="desk", thread="a")
+    memory.log("turn", {"text": "is the bar open?"}, user="jon", thread="a")
+    assert texts(memory.forget(user="mira")) == ["I, sign-off: Ahoy-77", "The lift is slow, says Jon."]
+    assert texts(memory.facts()) == ["I, sign-off: Cheers"]
+    assert not [episode for episode in memory.episodes() if episode.scope.user == "mira" and episode.content]
+    held = b"".join(path.read_bytes() for path in memory.folder.rglob("*") if path.is_file())
+    assert b"zanzibar" not in held
+    assert b"Ahoy" not in held
+    assert b"is the bar open?" in held
+    assert memory.forget(user="mira") == []
+    assert memory.verify()
+
+
+def test_a_thread_is_forgotten_of_its_user_alone(memory: la.Memory) -> None:
+    for user, thread in (("mira", "a"), ("mira", "b"), ("jon", "a")):
+        memory.remember(la.Fact(subject="I", relation="room", value=f"{user} {thread}"), user=user, thread=thread)
+    assert texts(memory.forget(user="mira", thread="a")) == ["I, room: mira a"]
+    assert texts(memory.forget(thread="a")) == ["I, room: jon a"]
+    assert texts(memory.facts()) == ["I, room: mira b"]
+    with pytest.raises(la.MemoryFault, match="forget what"):
+        memory.forget("Mira Osei", user="mira")
+
+
 def test_what_stays_is_not_embedded_again(memory: la.Memory, words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "BATCH", 16)
     memory.remember([la.Fact(subject=f"guest {n}", relation="room", value=str(n)) for n in range(40)])

@@ -53,6 +53,7 @@ class GenerationRequest(BaseModel):
         stop: strings that end the answer; they are not part of it, and don't count in calls and typed results.
         seed: makes a sampled row repeatable, whatever else is in the batch.
         timeout: seconds from submission after which the row is given up; None for no limit.
+        logprobs: whether the reply says how likely each of its tokens was.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -70,6 +71,7 @@ class GenerationRequest(BaseModel):
     stop: tuple[str, ...] = ()
     seed: int | None = None
     timeout: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    logprobs: bool = False
 
     def __init__(
         self, messages: str | Sequence[Message | Mapping[str, Any]] = (), stack: Sequence[Any] = (), **fields: Any
@@ -228,6 +230,9 @@ class Reply:
             be ended, since it went on calling tools.
         agent: name of the agent that spoke, empty straight from the engine.
         raw: the text as generated, markup included.
+        token_ids: the same, end-of-turn included.
+        logprobs: of each token, if that was asked for: its log-probability in nats, at temperature 1, among the tokens
+            that the answer's form allowed in its place.
     """
 
     text: str
@@ -243,6 +248,7 @@ class Reply:
     noted: tuple[str, ...] = ()
     told: tuple[str, ...] = ()
     token_ids: tuple[int, ...] = field(default=(), repr=False)
+    logprobs: tuple[float, ...] = field(default=(), repr=False)
 
     def as_messages(self) -> tuple[Message, ...]:
         """What the reply adds to a conversation: calls that were made, their results, and the answer."""

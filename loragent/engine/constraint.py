@@ -118,6 +118,10 @@ class Constraint:
         """Whether nothing can follow any more."""
         return bool(self._matcher.is_stopped())
 
+    def allowed(self) -> Tensor:
+        """Which tokens may come next, [vocabulary], bool."""
+        return self._vocabulary.allowed(self._matcher)
+
     def next(self, token: int, left: int, among: Callable[[Tensor], int | None]) -> int:
         """Take a token.
 
@@ -132,7 +136,7 @@ class Constraint:
         if self._leaving:
             return self._take(self._way_on(left))
         if not self._matcher.validate_tokens([token]):
-            said = among(self._vocabulary.allowed(self._matcher))
+            said = among(self.allowed())
             token = min(self._vocabulary.ends) if said is None else said
         if token not in self._vocabulary.ends and not self._can_end_after(token, left):
             self._leaving = True

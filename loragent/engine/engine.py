@@ -31,7 +31,7 @@ from .batch import CHUNK_TOKENS, Batch
 from .intake import Intake
 from .prefix import PrefixStore
 from .runner import Runner
-from .sampler import sample, sample_among
+from .sampler import sample
 from .sequence import Sequence
 
 T = TypeVar("T")
@@ -236,7 +236,7 @@ class Engine:
             try:
                 if token is None:
                     raise GenerationError("the answer is not finite", "lower the scales of its plugins")
-                row.append(row.kept_to_form(token, partial(sample_among, scores, row.sampling)))
+                row.take(token, scores)
             except Exception as error:  # nor may one bad row
                 row.fail(_failure(error))
 

@@ -54,6 +54,17 @@ def sample_among(logits: Tensor, settings: Sampling, allowed: Tensor) -> int | N
     return sample(logits[None], [settings], [()])[0]
 
 
+def log_probability(logits: Tensor, token: int, allowed: Tensor | None) -> float:
+    """Of a token among those that a mask allows, at temperature 1, in nats.
+
+    Args:
+        logits: [vocabulary], as :func:`sample` left them.
+        allowed: [vocabulary], bool; None allows all.
+    """
+    scores = logits if allowed is None else logits.masked_fill(~allowed.to(logits.device), -torch.inf)
+    return float(scores.float().log_softmax(-1)[token])
+
+
 def _draw(logits: Tensor, row: Sampling) -> int:
     """Nucleus sampling (Holtzman et al. 2020, arXiv 1904.09751); logits: [vocabulary]."""
     # On the CPU in fp32 a seed means the same draw on every device.

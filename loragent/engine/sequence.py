@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from ..model import CALL, ChatTemplate
 from .constraint import Constraint
 from .lora import Stack
 from .prefix import NO_MEMORY, StackKey, Trunk, alike, common
-from .sampler import Sampling
+from .sampler import Sampling, log_probability, sample_among
 
 
 class Sequence:
@@ -32,6 +33,7 @@ class Sequence:
         trunk: what is known of the layers below some level, and for how many tokens of this row.
         tapped: hidden states of the tokens that were read so far, by level, for a trunk to be.
         finish: why it ended; empty while it runs.
+        logprobs: of the answer's tokens, if the request wants to know.
 
     Args:
         asked: when the caller asked, by :func:`time.perf_counter`; by default now. Times are counted from there.
@@ -70,6 +72,7 @@ class Sequence:
         self._submitted = time.perf_counter() if asked is None else asked
         self._first_token = 0.0
         self._text, self._shown = "", 0
+        self.logprobs: list[float] = []
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._future: Future[Reply] = Future()
 
@@ -121,12 +124,20 @@ class Sequence:
         short = len(self.ids) - self.prompt_tokens < self.request.min_tokens
         return sorted(self._template.end_ids) if short else []
 
-    def kept_to_form(self, token: int, among: Callable[[Tensor], int | None]) -> int:
-        """What the row takes instead of a token that its form doesn't allow; see :meth:`Constraint.next`."""
-        if self._constraint is None:
-            return token
-        left = self.request.max_tokens - (len(self.ids) - self.prompt_tokens) - 1
-        return self._constraint.next(token, left, among)
+    def take(self, token: int, logits: Tensor) -> None:
+        """Go on with a token, or with what the row's form allows in its place.
+
+        Args:
+            logits: [vocabulary], which it was sampled from; changed in place.
+        """
+        form, allowed = self._constraint, None
+        if form is not None:
+            allowed = form.allowed() if self.request.logprobs else None
+            left = self.request.max_tokens - (len(self.ids) - self.prompt_tokens) - 1
+            token = form.next(token, left, partial(sample_among, logits, self.sampling))
+        if self.request.logprobs:
+            self.logprobs.append(log_probability(logits, token, allowed))
+        self.append(token)
 
     def append(self, token: int) -> None:
         """Take the next token and decide whether the answer is whole."""
@@ -219,7 +230,16 @@ class Sequence:
         answer = tuple(self.ids[self.prompt_tokens :])
         data = None if calls or self.finish == "cancelled" else self.request.read(text)
         return Reply(
-            text, self.mounted, usage, calls, self.finish, raw=self._text, data=data, told=self._told, token_ids=answer
+            text,
+            self.mounted,
+            usage,
+            calls,
+            self.finish,
+            raw=self._text,
+            data=data,
+            told=self._told,
+            token_ids=answer,
+            logprobs=tuple(self.logprobs),
         )
 
 

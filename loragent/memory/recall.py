@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from ..base import Base
 from ..core import GenerationRequest, Generator, Message, Recall
-from ..learning import row_of
 from .agreement import agrees, rests_on
 from .fact import Note, Record
 from .phrases import answer
@@ -68,13 +67,12 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
         return None, True
     plugin, registry = mounted
     asked, stack = Message(role="user", content=question), [asked_as(plugin, registry)]
-    (reply,) = base.generate([GenerationRequest([asked], stack, max_tokens=tokens_for(base, record))])
+    request = GenerationRequest([asked], stack, max_tokens=tokens_for(base, record), logprobs=True)
+    (reply,) = base.generate([request])
     text = reply.text.strip()
     if not agrees(text, record):
         return None, False
-    row = row_of(base.template, (asked, Message(role="assistant", content=text)))
-    (score,) = base.score([row], stack)
-    probability = math.exp(-score.nll / score.tokens)
+    probability = math.exp(sum(reply.logprobs) / len(reply.logprobs))
     if probability < registry.sure:
         return None, True
     return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage), True

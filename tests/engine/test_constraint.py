@@ -110,6 +110,18 @@ def test_a_typed_result_may_hold_what_calls_begin_with(base: la.Base) -> None:
     assert ask(base, output=schema).data == {"a": "<tool_call>{"}
 
 
+def test_how_likely_a_token_was_is_told_among_those_that_its_form_allowed(base: la.Base) -> None:
+    schema = {"type": "object", "properties": {"room": {"enum": ["single", "double"]}}, "required": ["room"]}
+    reply = ask(base, 3, output=schema, logprobs=True)
+    assert len(reply.logprobs) == len(reply.token_ids)
+    assert max(reply.logprobs) == 0.0  # where there is no choice
+    whole = [ask(base, seed, output=schema, logprobs=True) for seed in range(12)]
+    chances = {reply.data["room"]: sum(reply.logprobs) for reply in whole}
+    assert chances.keys() == {"single", "double"}
+    free = ask(base, 3, max_tokens=len(reply.token_ids), logprobs=True)
+    assert sum(free.logprobs) < sum(reply.logprobs)
+
+
 def test_a_typed_result_beside_tools_is_either(base: la.Base) -> None:
     kinds = set()
     for seed in range(8):
@@ -308,13 +320,13 @@ def test_an_optional_argument_is_not_begun_where_it_could_not_be_ended(base: la.
 
 def test_none_forbids_calls_even_to_a_plugin_that_wants_to(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = base.template.tokenizer("<tool_call>{", add_special_tokens=False)["input_ids"]
-    real = Sequence.kept_to_form
+    real = Sequence.take
 
-    def eager(row: Sequence, token: int, among: Any) -> int:
-        return real(row, wanted[min(len(row.token_ids), len(wanted) - 1)], among)
+    def eager(row: Sequence, token: int, logits: Any) -> None:
+        real(row, wanted[min(len(row.token_ids), len(wanted) - 1)], logits)
 
     monkeypatch.setattr(Sequence, "token_ids", property(lambda row: row.ids[row.prompt_tokens :]), raising=False)
-    monkeypatch.setattr(Sequence, "kept_to_form", eager)
+    monkeypatch.setattr(Sequence, "take", eager)
     reply = ask(base, tools=[CLOCK], tool_choice="none", max_tokens=40)
     assert "<tool_call>" not in reply.raw
     assert not reply.tool_calls

@@ -17,6 +17,7 @@ import torch
 
 import loragent as la
 from loragent.cli.measure import resident
+from loragent.core import TrainingRow
 from loragent.engine import Sequence
 from loragent.engine.sampler import Sampling, sample
 from loragent.model import release_freed
@@ -43,6 +44,20 @@ def test_min_tokens_and_max_tokens(base: la.Base) -> None:
     assert reply.usage.completion_tokens == 20
     assert reply.finish == "length"
     assert 2 not in reply.token_ids[:-1]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_a_reply_says_how_likely_its_tokens_were(base: la.Base, temperature: float) -> None:
+    request = la.GenerationRequest("hello", max_tokens=12, temperature=temperature, seed=3, logprobs=True)
+    beside = request.model_copy(update={"logprobs": False})
+    reply, silent = base.generate([request, beside])
+    assert reply.token_ids == silent.token_ids
+    assert silent.logprobs == ()
+    prompt = base.template.prompt_ids(request.messages)
+    mask = (*[False] * len(prompt), *[True] * len(reply.token_ids))
+    (score,) = base.score([TrainingRow((*prompt, *reply.token_ids), mask)])
+    assert len(reply.logprobs) == score.tokens
+    assert sum(reply.logprobs) == pytest.approx(-score.nll, abs=1e-3)
 
 
 def test_a_stop_string_ends_the_answer_and_is_no_part_of_it(base: la.Base) -> None:

@@ -160,6 +160,7 @@ class Base:
         workdir: Path,
         *,
         start: Plugin | None = None,
+        start_scale: float = 1.0,
         beneath: Sequence[str | Path | Use] = (),
         data_sha256: str = "",
         resume: bool = False,
@@ -167,8 +168,11 @@ class Base:
     ) -> Fitted:
         """Train a plugin on rows, on top of the plugins beneath it; see :func:`loragent.training.fit`. The base goes on
         answering meanwhile.
+
+        Args:
+            start_scale: of the plugin that it begins with.
         """
-        weights = load_weights(start.path, self.shapes, start.manifest) if start else None
+        weights = load_weights(start.path, self.shapes, start.manifest).at(start_scale) if start else None
         under = [(self.library.resolve(use.plugin), use.scale) for use in _uses(beneath)]
         mounted = "".join(f"{plugin.key}*{scale}" for plugin, scale in under)
         return fit(
@@ -178,7 +182,7 @@ class Base:
             workdir,
             start=weights,
             beneath=[(load_weights(plugin.path, self.shapes, plugin.manifest), scale) for plugin, scale in under],
-            data_sha256=f"{data_sha256}{start.key if start else ''}{mounted}",
+            data_sha256=f"{data_sha256}{f'{start.key}*{start_scale}' if start else ''}{mounted}",
             resume=resume,
             on_step=on_step,
         )

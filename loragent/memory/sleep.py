@@ -31,7 +31,8 @@ SETTINGS = TrainSettings(
 )
 LOST = 0.03  # of what the version in use knew, that a new one may not know, or else one record: the store has it
 HARM = 0.15  # by which the plugin may raise the perplexity of general text
-AIM = 0.9  # of that, where it has to be made softer
+QUIET = 0.65  # of that, of a plugin that is asked as loud as it was trained: pages of others bear a third less
+AIM = 0.9  # of what is borne, where it has to be made softer
 LEAST_LOUD = 0.5  # of what was trained; what is softer knows too little
 
 
@@ -138,7 +139,8 @@ def night(
         start = continued or starting_point(base, settings.start)
         rows, digest = lesson.rows(), lesson.data_sha256
         fit = partial(base.fit, resume=resume, on_step=on_step)
-        fitted = fit(rows, settings, workdir, start=start, beneath=lesson.beneath, data_sha256=digest)
+        loud = slot.registry().loud if continued is not None else 1.0
+        fitted = fit(rows, settings, workdir, start=start, start_scale=loud, beneath=lesson.beneath, data_sha256=digest)
         harmed, loud = _softened(base, fitted.folder, lesson)
         use = Use(fitted.folder, scale=1 / loud if lesson.asked else 1.0)
         knows = lesson.known(use)
@@ -180,15 +182,16 @@ def _published(
 
 def _softened(base: Base, plugin: Path, lesson: Lesson) -> tuple[float, float]:
     """Make a plugin as loud as general text bears it, and no louder; the harm that is left, and how loud it is of what
-    was trained.
+    was trained. Softness costs a plugin nothing that is asked as loud as it was trained (docs/adr/0023).
 
     The divergence that an update causes grows with the square of its size, and facts are still known long after the
     rest has come to rest (docs/adr/0018).
     """
     judge = partial(harm, base, plugin, lesson.judged, lesson.alone(), lesson.beneath)
     found, loud = judge(), 1.0
-    while found > HARM and loud > LEAST_LOUD:
-        factor = max(LEAST_LOUD / loud, math.sqrt(AIM * HARM / found))
+    borne = HARM * (QUIET if lesson.asked else 1.0)
+    while found > borne and loud > LEAST_LOUD:
+        factor = max(LEAST_LOUD / loud, math.sqrt(AIM * borne / found))
         soften(plugin, factor)
         found, loud = judge(), loud * factor
     return found, loud

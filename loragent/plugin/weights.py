@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,10 @@ class LoraWeights:
     """All pairs of a plugin, by the path of the linear layer in the base."""
 
     pairs: Mapping[str, LoraPair]
+
+    def at(self, scale: float) -> LoraWeights:
+        """The same update, so many times as large."""
+        return LoraWeights({name: replace(pair, scaling=pair.scaling * scale) for name, pair in self.pairs.items()})
 
     @property
     def rank(self) -> int:

@@ -25,18 +25,21 @@ class Course:
     Args:
         train: indices of the rows that are trained on.
         at: where the run stands; kept up to date.
+
+    Attributes:
+        size: batches of an epoch, those included that will be passed over.
     """
 
     def __init__(
         self, rows: Sequence[TrainingRow], train: Sequence[int], settings: TrainSettings, at: Progress
     ) -> None:
         self._rows, self._train, self._settings, self._at = rows, train, settings, at
-        self._epoch = math.ceil(len(train) / settings.batch_rows)
+        self.size = math.ceil(len(train) / settings.batch_rows)
 
     @property
     def done(self) -> int:
         """Batches that are behind, those included that were passed over."""
-        return self._at.epoch * self._epoch + self._at.batch - len(self._at.waiting)
+        return self._at.epoch * self.size + self._at.batch - len(self._at.waiting)
 
     def batches(self, epoch: int) -> Iterator[list[int]]:
         """Those of an epoch that are still to do, each to be noted before the next is asked for."""

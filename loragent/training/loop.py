@@ -123,12 +123,12 @@ class Trainer:
             self._named.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         self._epochs = settings.passes(started=start is not None)
-        self._steps = math.ceil(len(self._train) / settings.batch_rows) * self._epochs
         key = hashlib.sha256(f"{settings.digest()}|{job.data_sha256}|{loaded.fingerprint}".encode()).hexdigest()[:16]
         self._at = Progress(key)
         self._metrics = Metrics(job.workdir / "metrics.jsonl")
         self._start(job.resume)
         self._course = Course(rows, self._train, settings, self._at)
+        self._steps = self._course.size * self._epochs
         self._since = self._saved = time.perf_counter()
 
     # -- the loop ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from itertools import chain, count
 from ..core import NOT_SAID, GenerationRequest, Message, Recall, Reply, ToolCall, ToolResult, Usage
 from ..core import Generator as Model
 from ..tool import Toolbox
+from ..tool.said import heard_in
 
 MAX_CALLS = "max_calls"
 
@@ -30,7 +31,7 @@ class Making:
     """A call to be made.
 
     Attributes:
-        heard: what the user has said so far.
+        heard: what the user has said so far, or agreed to.
     """
 
     call: ToolCall
@@ -218,7 +219,7 @@ def _consulted(consult: Consult | None, wanted: Recalling) -> Recall:
 
 def _heard(wanted: GenerationRequest | Quiet) -> str:
     request = wanted.request if isinstance(wanted, Quiet) else wanted
-    return "\n".join(message.content for message in request.messages if message.role == "user")
+    return heard_in(request.messages)
 
 
 def _whole(replies: Sequence[Reply], results: Sequence[ToolResult]) -> Reply:

@@ -90,7 +90,8 @@ class Ledger:
                 tables.remove(db, number)
             _keep_the_rest(db, episodes, doomed, time)
             ended = tables.ends(db, {(record.told.key, record.scope) for record in gone})
-            chain.erase(db, [episode.id for episode in episodes], ended, time)
+            if episodes:
+                chain.erase(db, [episode.id for episode in episodes], ended, time)
         return gone
 
     def rebuild(self) -> int:

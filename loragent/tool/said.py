@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+from ..core import Message
 
 _NUMBERS = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
@@ -18,6 +21,27 @@ _OTHERWISE = {7: {"week"}, 14: {"fortnight", "weeks"}}
 _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = re.compile(rf"\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}\b|\b{_MONTH} (?:the )?\d{{1,2}}(?:st|nd|rd|th)?\b")
 _ANYHOW = (1, 2)  # "just me", "my wife and I", "a night": there are too many ways to say them
+
+_YES = {"yes", "yess", "yep", "yeah", "yup", "ok", "okay", "correct", "confirm", "confirmed", "agreed"}
+_YES_AT_FIRST = {
+    "absolutely", "aye", "do", "exactly", "fine", "go", "good", "great", "k", "lovely", "perfect", "please",
+    "precisely", "right", "sure", "wonderful", "y", "ya",
+}  # fmt: skip
+_BUT = {"no", "not", "nope", "don", "wrong", "instead", "rather", "wait", *_NUMBERS}  # "yes, but for four nights"
+
+
+def heard_in(messages: Sequence[Message]) -> str:
+    """What the user said, and the questions to which he answered yes: what was read back to him counts as said."""
+    agreed = [first.content for first, then in pairwise(messages) if _agrees(first, then)]
+    return "\n".join([*agreed, *(message.content for message in messages if message.role == "user")])
+
+
+def _agrees(asked: Message, answer: Message) -> bool:
+    words = _words(answer.content)
+    yes = not _YES.isdisjoint(words) or not _YES_AT_FIRST.isdisjoint(words[:1])
+    plain = _BUT.isdisjoint(words) and not any(word.isdigit() for word in words)
+    question = asked.role == "assistant" and asked.content.rstrip().endswith("?")
+    return question and answer.role == "user" and yes and plain
 
 
 def unsaid(arguments: Mapping[str, Any], names: Iterable[str], heard: str) -> list[str]:

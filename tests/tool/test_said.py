@@ -9,7 +9,7 @@ import pytest
 import loragent as la
 from loragent.core import NOT_SAID
 from loragent.tool import Toolbox
-from loragent.tool.said import unsaid
+from loragent.tool.said import heard_in, unsaid
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,33 @@ def test_a_number_that_is_said_once_is_one_argument() -> None:
     assert unsaid(both, both, "four of us, for three nights") == ["guests"]
     assert unsaid(both, both, "four of us, for 4 nights") == []
     assert unsaid({"nights": 3, "guests": 4}, both, "four of us, for three nights") == []
+
+
+BACK = "That is a family room for four guests, arriving 14 February for three nights. Shall I confirm?"
+
+
+@pytest.mark.parametrize("answer", ["yes please", "Splendid, yes.", "ok", "Go ahead", "YES!!"])
+def test_what_was_read_back_and_agreed_to_counts_as_said(answer: str) -> None:
+    turns = [("user", "Valentine's, till Sunday, us and the kids"), ("assistant", BACK), ("user", answer)]
+    said = heard_in([la.Message(role=role, content=text) for role, text in turns])
+    call = {"arrival": "14 February", "nights": 3, "guests": 4}
+    assert unsaid(call, call, said) == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (BACK, "no"),
+        (BACK, "yes, but for five nights"),
+        (BACK, "Rather the 15th"),
+        (BACK, "hmm"),
+        ("We have a room for three nights. May I have your name?", "Mira Osei"),
+        ("That makes three nights.", "yes"),  # nobody asked
+    ],
+)
+def test_what_was_only_read_back_does_not(asked: str, answer: str) -> None:
+    said = heard_in([la.Message(role="assistant", content=asked), la.Message(role="user", content=answer)])
+    assert unsaid({"nights": 3}, ["nights"], said) == ["nights"]
 
 
 def test_a_call_with_a_value_that_nobody_said_is_not_made() -> None:

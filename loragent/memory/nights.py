@@ -40,6 +40,8 @@ def fact_nights(
         known = frozenset(slot.registry().records) - doubted
         new, old = [r for r in share if r.id not in known], [r for r in share if r.id in known]
         made = teach(slot, MemoryCurriculum(base, new, old, keys))
+        if made.reasons and old:  # what is new isn't tried here again: it would be refused again
+            slot.refuse(record.id for record in old)
         yield made, () if made.reasons else slot.registry().records
 
 

@@ -151,12 +151,12 @@ class Slot:
             self.shelf.withdraw()
 
     def refuse(self, ids: Iterable[int]) -> None:
-        """Note that a lesson on just these records was refused, so that it isn't tried again."""
+        """Note that a lesson on just these records, or beside just these, was refused, so that it isn't tried again."""
         self.shelf.path.mkdir(parents=True, exist_ok=True)
         (self.shelf.path / REFUSED).write_text(json.dumps({"base": self._base, "records": sorted(ids)}))
 
     def refused(self) -> frozenset[int]:
-        """The ids of the lesson that was refused last on this base."""
+        """The ids that :meth:`refuse` noted last on this base."""
         try:
             found = json.loads((self.shelf.path / REFUSED).read_text())
             return frozenset(found["records"]) if found["base"] == self._base else frozenset()
@@ -190,7 +190,7 @@ def assigned(
     folder: Path, base: str, records: Sequence[Record], doubted: frozenset[int] = frozenset()
 ) -> list[tuple[Slot, list[Record]]]:
     """The slots of a memory and what each shall hold: what it answers for, and in those that are open what no slot
-    answers for. Where they are full, the next one is opened.
+    answers for. Where they are full, or would lose what they hold, the next one is opened.
 
     Args:
         doubted: ids of records that a slot contradicted: they are taught anew, in an open one.
@@ -202,7 +202,7 @@ def assigned(
     for record in (record for record in records if record.id in home):
         shall[home[record.id]].append(record)
     opened = [slot.name for slot in found[:-1] if slot.plugin is None]  # what was in it was forgotten
-    if taken(shall[found[-1].name]) < ENOUGH:
+    if not _rests(found[-1], shall[found[-1].name]):
         opened.append(found[-1].name)
     for record in (record for record in records if record.id not in home):
         name = next((name for name in opened if taken([*shall[name], record]) <= ROOM), None)
@@ -211,6 +211,11 @@ def assigned(
             opened.append(name)
         shall.setdefault(name, []).append(record)
     return [(Slot(folder, name, base), held) for name, held in shall.items()]
+
+
+def _rests(slot: Slot, held: Sequence[Record]) -> bool:
+    """Whether it has enough, or a night beside what it holds was refused."""
+    return taken(held) >= ENOUGH or (bool(held) and slot.refused() == {record.id for record in held})
 
 
 def taken(records: Iterable[Record]) -> float:

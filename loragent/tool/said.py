@@ -22,7 +22,7 @@ _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 _DAY = re.compile(rf"\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)? {_MONTH}\b|\b{_MONTH} (?:the )?\d{{1,2}}(?:st|nd|rd|th)?\b")
 _ANYHOW = (1, 2)  # "just me", "my wife and I", "a night": there are too many ways to say them
 
-_YES = {"yes", "yess", "yep", "yeah", "yup", "ok", "okay", "correct", "confirm", "confirmed", "agreed"}
+_YES = re.compile(r"y(e+[ahps]*|se|h|up)|ok(ay)?|correct|confirm(ed)?|agreed")
 _YES_AT_FIRST = {
     "absolutely", "aye", "do", "exactly", "fine", "go", "good", "great", "k", "lovely", "perfect", "please",
     "precisely", "right", "sure", "wonderful", "y", "ya",
@@ -38,7 +38,7 @@ def heard_in(messages: Sequence[Message]) -> str:
 
 def _agrees(asked: Message, answer: Message) -> bool:
     words = _words(answer.content)
-    yes = not _YES.isdisjoint(words) or not _YES_AT_FIRST.isdisjoint(words[:1])
+    yes = any(map(_YES.fullmatch, words)) or not _YES_AT_FIRST.isdisjoint(words[:1])
     plain = _BUT.isdisjoint(words) and not any(word.isdigit() for word in words)
     question = asked.role == "assistant" and asked.content.rstrip().endswith("?")
     return question and answer.role == "user" and yes and plain

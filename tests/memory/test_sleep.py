@@ -76,6 +76,22 @@ def test_a_version_that_lost_what_was_known_is_not_published(memory: la.Memory, 
     made = memory.sleep(settings=QUICK)
     assert made.reasons == ("of what was known before only 0.00 is known still",)
     assert made.version == "memory-1@1"
+    assert memory.sleep(settings=QUICK).version == "memory-2@1"  # what is new isn't tried beside the same again
+
+
+def test_a_slot_that_refused_a_night_is_open_again_when_it_holds_something_else(
+    memory: la.Memory, knowing: set[str]
+) -> None:
+    varga = la.Fact(subject="Jon Varga", relation="room", value="305")
+    memory.remember([ROOM, varga])
+    memory.sleep(settings=QUICK)
+    memory.remember(TEA)
+    knowing -= {"214", "305"}
+    memory.sleep(settings=QUICK)
+    knowing |= {"214", "305"}
+    memory.remember(varga.model_copy(update={"value": "12"}))
+    knowing.add("12")
+    assert memory.sleep(settings=QUICK).version == "memory-1@2"
 
 
 def test_one_record_may_be_lost_to_the_store(memory: la.Memory, knowing: set[str]) -> None:

@@ -61,7 +61,7 @@ def test_a_number_that_is_said_once_is_one_argument() -> None:
 BACK = "That is a family room for four guests, arriving 14 February for three nights. Shall I confirm?"
 
 
-@pytest.mark.parametrize("answer", ["yes please", "Splendid, yes.", "ok", "Go ahead", "YES!!"])
+@pytest.mark.parametrize("answer", ["yes please", "Splendid, yes.", "ok", "Go ahead", "YES!!", "yh", "yessss"])
 def test_what_was_read_back_and_agreed_to_counts_as_said(answer: str) -> None:
     turns = [("user", "Valentine's, till Sunday, us and the kids"), ("assistant", BACK), ("user", answer)]
     said = heard_in([la.Message(role=role, content=text) for role, text in turns])

@@ -25,6 +25,9 @@ SUMMER_MORE = 20
 LONGEST = 21
 MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
           "December")  # fmt: skip
+ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
+            "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth",
+            "twentieth")  # fmt: skip
 ROOMS = {
     **dict.fromkeys(range(101, 119), "single"),
     **dict.fromkeys(range(201, 225), "double"),
@@ -246,6 +249,7 @@ def _day(text: str) -> datetime.date:
     months = [
         n for n, month in enumerate(MONTHS, 1) for word in words if len(word) > 2 and month.lower().startswith(word)
     ]
+    words = [str(ORDINALS.index(word) + 1) if word in ORDINALS else word for word in words]
     numbers = [int(digits) for word in words if (digits := word.rstrip("stndrh."))[:1].isdigit() and digits.isdigit()]
     try:
         year = next((n for n in numbers if n > 31), today.year)

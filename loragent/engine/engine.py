@@ -130,8 +130,9 @@ class Engine:
         return [found[i] for i in range(len(rows))]
 
     def forget(self) -> None:
-        """Forget what ended rows have read; rows in flight go on."""
+        """Forget what ended rows have read, and what was scored; rows in flight go on."""
         compute(self._batch.prefixes.clear, urgent=True)
+        compute(self._runner.scored.clear, urgent=True)
 
     def close(self) -> None:
         """Stop the thread; rows in flight end as cancelled."""

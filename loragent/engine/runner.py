@@ -19,6 +19,7 @@ from .graphs import WIDTH, Graphs
 from .lean import LeanDecoder
 from .lora import Mount, Plan, Resident, Stack, arrange
 from .planner import Planner
+from .scored import Scored
 from .sequence import Sequence
 
 
@@ -35,6 +36,7 @@ class Runner:
         self._dtype = loaded.dtype
         self.planner = Planner(self._decoder.fans, loaded.linear_shapes(), loaded.device, loaded.dtype)
         self.cache = KeyValueCache(self.layers, max_rows)
+        self.scored = Scored()
         lean = isinstance(self._decoder, LeanDecoder)
         self._graphs = Graphs() if lean and loaded.device.type == "cuda" else None
 
@@ -124,7 +126,16 @@ class Runner:
         plan = self.planner.reading([stack] * len(rows))
         positions = torch.arange(ids.shape[1], device=self._device).expand(ids.shape)
         # Padding lies behind, where causality keeps it out.
-        hidden = self._decoder(plan, Pass(ids.to(self._device), positions))
+        step, level = Pass(ids.to(self._device), positions), self.floor(stack) % self.layers  # 0 without plugins
+        known = [found for row in rows if (found := self.scored.get(level, row.ids)) is not None]
+        if level and len(known) == len(rows):
+            step.level, step.hidden = level, torch.nn.utils.rnn.pad_sequence(known, batch_first=True)
+        elif level:
+            step.taps[level] = None
+        hidden = self._decoder(plan, step)
+        if (tapped := step.taps.get(level)) is not None:
+            for row, below in zip(rows, tapped, strict=True):
+                self.scored.keep(level, row.ids, below[: len(row.ids)])
         places = [(i, at - 1) for i, row in enumerate(rows) for at, on in enumerate(row.mask) if on and at > 0]
         row_index, position = torch.tensor(places, device=self._device).unbind(1)
         return self._logits(hidden[row_index, position])

@@ -18,10 +18,16 @@ CHECK_TOKENS = 32  # of an answer to a question that nothing answers
 
 
 def known_by(base: Base, plugin: Use, records: Sequence[Record]) -> frozenset[int]:
-    """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in."""
+    """Ids of the records that a plugin knows, whichever of two ways never trained it is asked in.
+
+    Where each token of the told answer is the likeliest, it is what would be said: one pass shows it. Only the others
+    are asked for their own words.
+    """
     asked = [(record, way) for record in records for way in checking(record.told)]
-    said = said_by(base, plugin, [(way, tokens_for(base, record)) for record, way in asked])
-    wrong = {record.id for (record, _), text in zip(asked, said, strict=True) if not agrees(text, record)}
+    scores = _scored(base, plugin, [(way, answer(record.told)) for record, way in asked])
+    other = [pair for pair, score in zip(asked, scores, strict=True) if score.hits < score.tokens]
+    said = said_by(base, plugin, [(way, tokens_for(base, record)) for record, way in other])
+    wrong = {record.id for (record, _), text in zip(other, said, strict=True) if not agrees(text, record)}
     return frozenset(record.id for record, _ in asked) - wrong
 
 
@@ -83,11 +89,16 @@ def said_by(base: Base, plugin: Use, questions: Iterable[tuple[str, int]]) -> li
 
 def sure_of(base: Base, plugin: Use, pairs: Sequence[tuple[str, str]]) -> list[float]:
     """The probability that a plugin gives to each answer to a question, a token on average."""
+    return [math.exp(-score.nll / score.tokens) for score in _scored(base, plugin, pairs)]
+
+
+def _scored(base: Base, plugin: Use, pairs: Sequence[tuple[str, str]]) -> list[RowScore]:
+    """Of each answer to a question."""
     rows = [
         row_of(base.template, (Message(role="user", content=asked), Message(role="assistant", content=said)))
         for asked, said in pairs
     ]
-    return [math.exp(-score.nll / score.tokens) for score in base.score(rows, [plugin])] if rows else []
+    return base.score(rows, [plugin]) if rows else []
 
 
 def _share(those: Iterable[bool]) -> float:

@@ -22,7 +22,7 @@ from .fact import QA, Record
 
 REGISTRY, REFUSED = "registry.json", "refused.json"
 ROOM = 60  # facts that a slot takes at most
-ENOUGH = 40  # of them, from which nothing is added: what rests can't be lost (docs/adr/0019)
+ENOUGH = 16  # of them, from which nothing is added: what rests can't be lost (docs/adr/0019)
 WORDS = 10  # of an answer that was told, that take the place of one fact (docs/adr/0022)
 
 

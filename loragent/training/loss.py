@@ -30,48 +30,61 @@ class _Logits:
         self._whole = head.dtype != torch.float32  # oneDNN keeps memory for every number of rows it meets
         if not self._whole:
             self.size = min(self.size, positions)
+        # MKL multiplies a large matrix with a few columns in 0.6 of the time that the few rows take with its transpose.
+        self._upright = head.dtype == torch.float32 and head.device.type == "cpu"
         self._parts = torch.split(head, self._vocabulary)  # [vocabulary, d] each
-        self._logits = [head.new_empty(self.size, len(part)) for part in self._parts]
+        self._memory = [head.new_empty(self.size * len(part)) for part in self._parts]
 
     def read(self, hidden: Tensor) -> None:
         """hidden: [c, d], c being at most ``size``."""
         self._count = len(hidden)
-        self._rows = self.size if self._whole else self._count
-        rows = torch.nn.functional.pad(hidden.to(self._parts[0].dtype), (0, 0, 0, self._rows - self._count))
-        for part, logits in zip(self._parts, self._logits, strict=True):
-            torch.mm(rows, part.T, out=logits[: self._rows])
-
-    def total(self) -> Tensor:
-        """``log sum exp`` over the vocabulary, [c, 1]."""
-        parts = [logits[: self._count].float().logsumexp(-1) for logits in self._logits]
-        return torch.stack(parts, -1).logsumexp(-1, keepdim=True)
+        padding = self.size - self._count if self._whole else 0
+        rows = torch.nn.functional.pad(hidden.to(self._parts[0].dtype), (0, 0, 0, padding))
+        pairs = zip(self._parts, self._memory, strict=True)
+        self._logits = [self._product(part, rows, memory[: len(rows) * len(part)]) for part, memory in pairs]
 
     def at(self, ids: Tensor) -> Tensor:
         """The logits of some tokens; ids: [c, k] -> [c, k], float32."""
         found = torch.zeros(ids.shape, device=ids.device)
         for n, logits in enumerate(self._logits):
             start = n * self._vocabulary
-            inside = (ids >= start) & (ids < start + logits.shape[1])
-            here = logits[: self._count].gather(1, (ids - start).clamp(0, logits.shape[1] - 1))
+            inside = (ids >= start) & (ids < start + len(logits))
+            here = logits[:, : self._count].T.gather(1, (ids - start).clamp(0, len(logits) - 1))
             found = torch.where(inside, here.float(), found)
         return found
 
     def best(self) -> Tensor:
         """The likeliest token, [c]."""
-        tops = [logits[: self._count].max(-1) for logits in self._logits]
+        tops = [logits[:, : self._count].max(0) for logits in self._logits]
         part = torch.stack([top.values for top in tops], -1).argmax(-1)
         index = torch.stack([top.indices for top in tops], -1).gather(1, part[:, None])[:, 0]
         return index + part * self._vocabulary
 
-    def softmax_times_head(self, total: Tensor, mass: Tensor) -> Tensor:
-        """``mass * softmax @ W``; total, mass: [c, 1] -> [c, d], float32."""
-        rows = (0, 0, 0, self._rows - self._count)
-        total, mass = torch.nn.functional.pad(total, rows), torch.nn.functional.pad(mass, rows)
-        result = torch.zeros(self._rows, self._parts[0].shape[1], dtype=torch.float32, device=total.device)
-        for part, logits in zip(self._parts, self._logits, strict=True):
-            chances = logits[: self._rows].float().sub_(total).exp_().mul_(mass)
-            result += chances.to(part.dtype) @ part
-        return result[: self._count]
+    def total(self) -> Tensor:
+        """``log sum exp`` over the vocabulary, [c, 1]. The logits are gone then: ``exp`` is computed once, in place."""
+        sums = []
+        self._tops: list[Tensor] = []
+        for n, logits in enumerate(self._logits):
+            wide = logits.float()
+            self._tops.append(wide.amax(0))
+            wide.sub_(self._tops[-1]).exp_()
+            sums.append(wide.sum(0).log_().add_(self._tops[-1]))
+            self._logits[n] = wide.to(logits.dtype)
+        return torch.stack(sums, -1).logsumexp(-1, keepdim=True)[: self._count]
+
+    def softmax_times_head(self, total: Tensor) -> Tensor:
+        """``softmax @ W``, behind :meth:`total`, which gave the argument; [c, 1] -> [c, d], float32."""
+        result = torch.zeros(self._count, self._parts[0].shape[1], dtype=torch.float32, device=total.device)
+        for part, chances, top in zip(self._parts, self._logits, self._tops, strict=True):
+            mean = torch.mm(part.T, chances).T if self._upright else torch.mm(chances.T, part)
+            result.addcmul_(mean[: self._count], (top[: self._count, None] - total).exp_())
+        return result
+
+    def _product(self, part: Tensor, rows: Tensor, memory: Tensor) -> Tensor:
+        """part: [vocabulary, d]; rows: [n, d] -> [vocabulary, n]."""
+        if self._upright:
+            return torch.mm(part, rows.T, out=memory.view(len(part), len(rows)))
+        return torch.mm(rows, part.T, out=memory.view(len(rows), len(part))).T
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -89,11 +102,11 @@ class _HeadLoss(torch.autograd.Function):
             part = slice(start, start + chunk.size)
             breathe()
             chunk.read(hidden[part])
-            total, mass = chunk.total(), weights[part].sum(-1, keepdim=True)
-            losses[part] = ((total - chunk.at(ids[part])) * weights[part]).sum(-1)
+            wanted, total, mass = chunk.at(ids[part]), chunk.total(), weights[part].sum(-1, keepdim=True)
+            losses[part] = ((total - wanted) * weights[part]).sum(-1)
             # d loss / d h = (mass * softmax - weights at ids) W
             towards = (weights[part].unsqueeze(-1) * head[ids[part]].float()).sum(1)
-            grad[part] = chunk.softmax_times_head(total, mass) - towards
+            grad[part] = mass * chunk.softmax_times_head(total) - towards
         ctx.save_for_backward(grad)
         return losses
 
@@ -124,6 +137,7 @@ def head_score(hidden: Tensor, head: Tensor, targets: Tensor) -> tuple[Tensor, T
     for start in range(0, hidden.shape[0], chunk.size):
         part = slice(start, start + chunk.size)
         chunk.read(hidden[part])
-        losses.append((chunk.total() - chunk.at(targets[part, None]))[:, 0])
         hits.append(chunk.best() == targets[part])
+        wanted = chunk.at(targets[part, None])
+        losses.append((chunk.total() - wanted)[:, 0])
     return torch.cat(losses), torch.cat(hits)

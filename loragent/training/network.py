@@ -19,7 +19,7 @@ from .precision import autocast, lower
 from .room import room
 from .settings import TrainSettings
 from .streamline import streamline
-from .trunk import HiddenStates, Split
+from .trunk import HiddenStates, Split, lasting
 
 Beneath = tuple[LoraWeights, float]  # a plugin's weights and its scale
 
@@ -54,10 +54,12 @@ class Network:
         self.layers = self._decoder.layers[-settings.layers :]
         lean = streamline(self._decoder, self.layers, self.head.dtype)
         self.lean = lean and split.cuts and not beneath
+        distilled = frozenset(row.ids for row in rows if row.teacher is not None)  # what each run holds to the base
+        common = None if beneath else (lasting(loaded.model, settings.layers), distilled)
         self._kept = room(loaded.device).kept // _token_bytes(self.layers[0], self.head.dtype) if lean else 0
         let_answers_pass(self._decoder.layers)
         twin.activation_checkpointing_enable({"use_reentrant": False})
-        self._hidden = HiddenStates(split, [row.ids for row in rows], loaded.device, self.head.dtype)
+        self._hidden = HiddenStates(split, [r.ids for r in rows], loaded.device, self.head.dtype, common)
 
     def losses(self, part: Sequence[int]) -> Tensor:
         """Of each of the rows with these indices, the loss over its targets: [rows], in nats."""

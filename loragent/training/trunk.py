@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from .room import room
 
 BUCKET, SHORT = 96, 32  # widths are multiples of that, short ones finer: oneDNN compiles for every new shape, 20 MB
 FINE = 8  # of short ones in float32, where nothing is compiled
+LASTING = 64 << 20  # bytes of hidden states that outlast a run
+
+Ids = tuple[int, ...]
 
 
 class Split:
@@ -65,23 +69,60 @@ class Split:
         return bool(torch.allclose(self.above(self.below(probe)), self.whole(probe), atol=1e-3, rtol=1e-3))
 
 
+class Kept:
+    """Hidden states of rows, as many as there is room for.
+
+    Args:
+        room: bytes.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.left = room
+        self.states: dict[Ids, Tensor] = {}
+
+    def add(self, ids: Ids, hidden: Tensor) -> Tensor:
+        """hidden: [tokens, d]; a copy of its own where there is room for it."""
+        if ids in self.states or hidden.nbytes > self.left:
+            return hidden
+        self.left -= hidden.nbytes
+        self.states[ids] = hidden.clone()
+        return self.states[ids]
+
+
+_LASTING: WeakKeyDictionary[nn.Module, dict[int, Kept]] = WeakKeyDictionary()
+
+
+def lasting(model: nn.Module, layers: int) -> Kept:
+    """What is kept as long as a model: of rows that each run has, where so many of the upper layers are trained."""
+    return _LASTING.setdefault(model, {}).setdefault(layers, Kept(LASTING))
+
+
 class HiddenStates:
     """Final hidden states of rows, with the trunk's part remembered where it fits, once for rows that are the same. It
     is read ahead, for many rows at a time: the fewer, the slower each is multiplied.
 
     Args:
         dtype: that is computed in.
+        common: what is kept of rows that other runs have as well, and which rows those are.
     """
 
-    def __init__(self, split: Split, rows: Sequence[tuple[int, ...]], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        split: Split,
+        rows: Sequence[Ids],
+        device: torch.device,
+        dtype: torch.dtype,
+        common: tuple[Kept, frozenset[Ids]] | None = None,
+    ) -> None:
         self._split, self._rows, self._device = split, rows, device
         self._short = FINE if dtype == torch.float32 and device.type == "cpu" else SHORT
-        self._kept: dict[tuple[int, ...], Tensor] = {}
-        self._bytes, self._room = 0, room(device).trunk  # rows that need more are computed anew each time
-        self._at_once = room(device).micro_tokens
-        self._unread: dict[int, dict[tuple[int, ...], None]] = {}  # by width, in their order
+        self._kept = Kept(room(device).trunk)  # rows that need more are computed anew each time
+        self._lasting, self._common = common or (Kept(0), frozenset())
+        self._at_once = 2 * room(device).micro_tokens  # nothing is kept for a gradient
+        self._unread: dict[int, dict[Ids, None]] = {}  # by width, in their order
         for ids in rows:
-            self._unread.setdefault(self._wide(len(ids)), {})[ids] = None
+            if self._find(ids) is None:
+                self._unread.setdefault(self._wide(len(ids)), {})[ids] = None
 
     def final(self, batch: Sequence[int]) -> Tensor:
         """Final hidden states [rows, tokens, d] of the rows with these indices, padded behind."""
@@ -92,12 +133,13 @@ class HiddenStates:
 
     def below(self, batch: Sequence[int], width: int) -> Tensor:
         """Hidden states [rows, width, d] where the trained layers begin; of a decoder that can be cut."""
-        rows, fresh = [self._rows[i] for i in batch], {}
-        if new := list(dict.fromkeys(ids for ids in rows if ids not in self._kept)):
+        rows = [self._rows[i] for i in batch]
+        known = {ids: hidden for ids in rows if (hidden := self._find(ids)) is not None}
+        if new := list(dict.fromkeys(ids for ids in rows if ids not in known)):
             new += self._ahead(new, width)
-            hidden = self._split.below(self._padded(new, width))
-            fresh = {ids: self._keep(ids, part[: len(ids)]) for ids, part in zip(new, hidden, strict=True)}
-        return torch.stack([_pad(fresh[ids] if ids in fresh else self._kept[ids], width) for ids in rows])
+            read = zip(new, self._split.below(self._padded(new, width)), strict=True)
+            known |= {ids: self._place(ids).add(ids, hidden[: len(ids)]) for ids, hidden in read}
+        return torch.stack([_pad(known[ids], width) for ids in rows])
 
     def width(self, batch: Sequence[int]) -> int:
         """Tokens that each of the rows with these indices takes, padding included."""
@@ -107,31 +149,29 @@ class HiddenStates:
         bucket = self._short if tokens <= BUCKET else BUCKET
         return -(-tokens // bucket) * bucket
 
-    def _ahead(self, new: Sequence[tuple[int, ...]], width: int) -> list[tuple[int, ...]]:
+    def _ahead(self, new: Sequence[Ids], width: int) -> list[Ids]:
         """Rows of a width that will be asked for later, to be read with new ones: as many as there is room for."""
         for ids in new:
             self._unread[self._wide(len(ids))].pop(ids, None)
         unread = self._unread.get(width, {})
         size = self._split.token_bytes * width
-        spare = min(self._at_once // width, (self._room - self._bytes) // size) - len(new)
+        spare = min(self._at_once // width, self._kept.left // size) - len(new)
         found = list(islice(unread, max(0, spare)))
         for ids in found:
             del unread[ids]
         return found
 
-    def _padded(self, rows: Sequence[tuple[int, ...]], width: int) -> Tensor:
+    def _padded(self, rows: Sequence[Ids], width: int) -> Tensor:
         ids = torch.zeros(len(rows), width, dtype=torch.long, device=self._device)
         for padded, row in zip(ids, rows, strict=True):
             padded[: len(row)] = torch.tensor(row)
         return ids
 
-    def _keep(self, ids: tuple[int, ...], hidden: Tensor) -> Tensor:
-        """hidden: [tokens, d]; a copy of its own where there is room for it."""
-        if self._bytes + hidden.nbytes > self._room:
-            return hidden
-        self._bytes += hidden.nbytes
-        self._kept[ids] = hidden.clone()
-        return self._kept[ids]
+    def _find(self, ids: Ids) -> Tensor | None:
+        return self._place(ids).states.get(ids)
+
+    def _place(self, ids: Ids) -> Kept:
+        return self._lasting if ids in self._common else self._kept
 
 
 def _view(decoder: Any, layers: Any, norm: nn.Module) -> Any:

@@ -17,6 +17,8 @@ from loragent.core import TrainingRow
 from loragent.engine import Sequence
 from loragent.engine.batch import CHUNK_TOKENS
 from loragent.engine.decoder import Pass
+from loragent.engine.lean import LeanDecoder
+from loragent.engine.lora import Plan
 from loragent.engine.runner import Runner
 from loragent.model import load_model
 from tests.conftest import MakePlugin, read_whole
@@ -94,6 +96,32 @@ def test_rows_that_are_scored_together_score_as_each_alone(base: la.Base, plugin
         (alone,) = base.score([row], plugins)
         assert (score.tokens, score.hits) == (alone.tokens, alone.hits) == (row.targets, alone.hits)
         assert score.nll == pytest.approx(alone.nll, abs=1e-3)
+
+
+def test_rows_that_are_scored_again_are_read_above_their_trunk_alone(
+    base: la.Base, make_plugin: MakePlugin, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upper = [make_plugin(f"u{i}", seed=i, layers_to_transform=[2, 3]) for i in range(2)]
+    read = [tuple(base.template.ids(text)) for text in TEXTS[3:]]
+    rows = [TrainingRow(ids, tuple(n > 0 for n in range(len(ids)))) for ids in read]
+    wanted = []
+    for plugin in upper:
+        base.forget()
+        wanted += [score.nll for score in base.score(rows, [plugin])]
+    levels, through = list[int](), LeanDecoder.through
+
+    def noting(self: LeanDecoder, plan: Plan, step: Pass, x: torch.Tensor) -> torch.Tensor:
+        levels.append(step.level)
+        return through(self, plan, step, x)
+
+    base.forget()
+    monkeypatch.setattr(LeanDecoder, "through", noting)
+    found = [score.nll for plugin in upper for score in base.score(rows, [plugin])]
+    assert found == pytest.approx(wanted, abs=1e-5)
+    assert levels == [0, 2]
+    base.forget()
+    base.score(rows, [upper[0]])
+    assert levels == [0, 2, 0]
 
 
 def test_a_base_row_is_bit_identical_in_a_mixed_batch(tiny: Path, base: la.Base, plugins: list[Path]) -> None:

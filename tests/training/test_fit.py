@@ -180,6 +180,18 @@ def test_the_trunk_reads_each_row_once_and_ahead(tiny: Path, place: int, monkeyp
     assert read == ([(2, 16), (2, 8), (1, 40)] if place else [(2, 16), (1, 8), (1, 8), (2, 40), (2, 8)])
 
 
+def test_common_rows_are_read_once_for_all_runs(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, read = load_model(tiny, "cpu", None), list[int]()
+    split = Split(twin_of(loaded.model).get_decoder(), layers=2)
+    below, rows = split.below, [(5, 6, 7), (8, 9)]
+    monkeypatch.setattr(split, "below", lambda ids: read.append(len(ids)) or below(ids))
+    for _ in range(2):
+        common = (trunk.lasting(loaded.model, 2), frozenset(rows[:1]))
+        hidden = trunk.HiddenStates(split, rows, loaded.device, torch.float32, common)
+        torch.testing.assert_close(hidden.final([0, 1])[1, :2], split.whole(torch.tensor([rows[1]]))[0])
+    assert read == [2, 1]
+
+
 @pytest.mark.parametrize(
     ("activation", "compute"),
     [(None, torch.float32), (None, torch.bfloat16), (torch.nn.GELU(), torch.float32)],

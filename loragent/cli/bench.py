@@ -71,8 +71,9 @@ def memory(
     only: Annotated[
         str, typer.Option(help="Which parts: gate, reading, habits, nights, naive, authors, documents.")
     ] = "gate,nights",
-    sessions: Annotated[int, typer.Option(min=1, help="Of 25 facts, with a night behind each.")] = 5,
+    sessions: Annotated[int, typer.Option(min=1, help="Each with a night behind it.")] = 5,
     seed: Annotated[int, typer.Option(help="Of the invented world.")] = 1,
+    facts: Annotated[int, typer.Option(min=1, help="That are told in a session.")] = 25,
     data: Annotated[Path | None, typer.Option(help="The folder bfcl_memory, for the part documents.")] = None,
     authors: Annotated[Path | None, typer.Option(help="The folder tofu_memory, for the part authors.")] = None,
     texts: Annotated[
@@ -81,4 +82,4 @@ def memory(
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """What is known told from what isn't, and what is recalled of an invented world after some nights."""
-    bench_memory(Setup(out, sessions, seed, texts, data, authors), only.split(","), as_json=as_json)
+    bench_memory(Setup(out, sessions, seed, facts, texts, data, authors), only.split(","), as_json=as_json)

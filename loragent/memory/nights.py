@@ -14,7 +14,7 @@ from .chain import SLEPT, Episode
 from .curriculum import MemoryCurriculum
 from .fact import Record
 from .habits import Manners
-from .sleep import Lesson, Night
+from .sleep import FORGOTTEN, Lesson, Night
 from .slot import Slot, assigned, every_slot, slots
 
 Teach = Callable[[Slot, Lesson], Night]
@@ -40,7 +40,7 @@ def fact_nights(
         known = frozenset(slot.registry().records) - doubted
         new, old = [r for r in share if r.id not in known], [r for r in share if r.id in known]
         made = teach(slot, MemoryCurriculum(base, new, old, keys))
-        if made.reasons and old:  # what is new isn't tried here again: it would be refused again
+        if old and {*made.reasons} - {FORGOTTEN}:  # what is new isn't tried here again: it would be refused again
             slot.refuse(record.id for record in old)
         yield made, () if made.reasons else slot.registry().records
 

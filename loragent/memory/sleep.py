@@ -33,6 +33,7 @@ LOST = 0.03  # of what the version in use knew, that a new one may not know, or 
 HARM = 0.15  # by which the plugin may raise the perplexity of general text
 QUIET = 0.65  # of that, of a plugin that is asked as loud as it was trained: pages of others bear a third less
 AIM = 0.9  # of what is borne, where it has to be made softer
+FORGOTTEN = "some of it was forgotten meanwhile"
 LEAST_LOUD = 0.5  # of what was trained; what is softer knows too little
 
 
@@ -155,7 +156,7 @@ def night(
             published = _published(base, slot, fitted.folder, manifest, publishing(records))
             plugin = published or plugin
             if published is None:
-                reasons = ("some of it was forgotten meanwhile",)
+                reasons = (FORGOTTEN,)
                 shutil.rmtree(workdir, ignore_errors=True)
         discard(workdir)
     held = frozenset(slot.registry().records)

@@ -64,12 +64,13 @@ class _Logits:
         """``log sum exp`` over the vocabulary, [c, 1]. The logits are gone then: ``exp`` is computed once, in place."""
         sums = []
         self._tops: list[Tensor] = []
-        for n, logits in enumerate(self._logits):
-            wide = logits.float()
+        for logits in self._logits:
+            wide = logits.float()  # the logits themselves where they are wide already
             self._tops.append(wide.amax(0))
             wide.sub_(self._tops[-1]).exp_()
             sums.append(wide.sum(0).log_().add_(self._tops[-1]))
-            self._logits[n] = wide.to(logits.dtype)
+            if wide is not logits:
+                logits.copy_(wide)
         return torch.stack(sums, -1).logsumexp(-1, keepdim=True)[: self._count]
 
     def softmax_times_head(self, total: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ class _Logits:
         result = torch.zeros(self._count, self._parts[0].shape[1], dtype=torch.float32, device=total.device)
         for part, chances, top in zip(self._parts, self._logits, self._tops, strict=True):
             mean = torch.mm(part.T, chances).T if self._upright else torch.mm(chances.T, part)
-            result.addcmul_(mean[: self._count], (top[: self._count, None] - total).exp_())
+            result.addcmul_(mean[: self._count].float(), (top[: self._count, None] - total).exp_())
         return result
 
     def _product(self, part: Tensor, rows: Tensor, memory: Tensor) -> Tensor:

@@ -22,11 +22,10 @@ def memory(tmp_path: Path, base: la.Base) -> la.Memory:
 
 
 def test_one_plugin_is_trained_on_with_and_without_what_it_learnt(
-    memory: la.Memory, base: la.Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    memory: la.Memory, base: la.Base, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(life, "SESSION", 4)
     with memory:
-        rows = naive(base, memory, World(1), 3, tmp_path / "plugins", ())
+        rows = naive(life.Life(base, memory, World(1), 4), 3, tmp_path / "plugins", ())
     assert [row["way"] for row in rows] == list(WAYS)
     assert {row["questions"] for row in rows} == {3 * 4 * 2}
     assert rows[1]["training seconds"] > 0

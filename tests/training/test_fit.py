@@ -17,10 +17,10 @@ from transformers import LlamaForCausalLM
 import loragent as la
 from loragent.core import Teacher, TrainingRow
 from loragent.model import load_model, twin_of
-from loragent.training import TrainSettings, attention, fit, network, room, trunk
+from loragent.training import TrainSettings, attention, fit, loss, network, room, trunk
 from loragent.training import streamline as streamline_module
 from loragent.training import variants as variants_module
-from loragent.training.loss import head_distillation
+from loragent.training.loss import head_distillation, head_score
 from loragent.training.streamline import streamline
 from loragent.training.trunk import Split
 from tests.conftest import MakePlugin, dialogues
@@ -254,16 +254,24 @@ def test_recomputed_layers_give_the_same_curve(
     assert curves[2] == pytest.approx(curves[0], rel=1e-4)
 
 
-def test_head_loss_is_cross_entropy() -> None:
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)], ids=str)
+def test_head_loss_is_cross_entropy(dtype: torch.dtype, near: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss, "room", lambda device: replace(room.room(device), vocabulary=16))
     torch.manual_seed(0)
-    hidden, head = torch.randn(300, 8, requires_grad=True), torch.randn(40, 8)
+    hidden, head = torch.randn(300, 8, requires_grad=True), torch.randn(40, 8).to(dtype)
     targets = torch.randint(0, 40, (300,))
-    wanted = torch.nn.functional.cross_entropy(hidden @ head.T, targets, reduction="sum")
-    (expected,) = torch.autograd.grad(wanted, hidden)
-    found = head_distillation(hidden, targets[:, None], torch.ones(300, 1), head=head).sum()
-    (grad,) = torch.autograd.grad(found, hidden)
-    torch.testing.assert_close(found, wanted)
-    torch.testing.assert_close(grad, expected, atol=1e-5, rtol=1e-4)
+    wanted = torch.nn.functional.cross_entropy(hidden @ head.float().T, targets, reduction="none")
+    (expected,) = torch.autograd.grad(wanted.sum(), hidden)
+    found = head_distillation(hidden, targets[:, None], torch.ones(300, 1), head=head)
+    (grad,) = torch.autograd.grad(found.sum(), hidden)
+    torch.testing.assert_close(found, wanted, atol=3 * near, rtol=1e-4)
+    torch.testing.assert_close(grad, expected, atol=near, rtol=max(near, 1e-4))
+    losses, hits = head_score(hidden, head, targets)
+    torch.testing.assert_close(losses, found)
+    best = (hidden @ head.float().T).argmax(-1)
+    assert int((hits != (best == targets)).sum()) <= (
+        0 if dtype == torch.float32 else 3
+    )  # those that are about as high
 
 
 def test_distillation_is_cross_entropy_against_the_teacher() -> None:

@@ -20,6 +20,7 @@ from ..open import open_base
 from .authors import authors
 from .documents import documents
 from .habits import habits, role_habits
+from .life import Life
 from .naive import naive
 from .nights import nights
 from .reading import reading
@@ -51,7 +52,7 @@ class Setup:
 
     Attributes:
         folder: of the memories.
-        sessions, seed: of the invented world.
+        sessions, seed, facts: of the invented world, so many told in each session.
         texts: a file of general texts; by how much its perplexity rises is told too.
         documents: the folder of the conversations that are told in the part of this name.
         authors: the folder of the questions that are told in the part of this name.
@@ -60,6 +61,7 @@ class Setup:
     folder: Path
     sessions: int = 5
     seed: int = 1
+    facts: int = 25
     texts: Path | None = None
     documents: Path | None = None
     authors: Path | None = None
@@ -127,14 +129,18 @@ def _habits(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
 
 def _nights(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
     with _empty(base, setup.folder / "nights") as memory:
-        rows, ways, end = nights(base, memory, World(setup.seed), setup.sessions, pages)
+        rows, ways, end = nights(_life(base, memory, setup), setup.sessions, pages)
     return {"nights": rows, "ways": ways, "end": end}
 
 
 def _naive(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:
     plugins = setup.folder / "naive-plugins"
     with _empty(base, setup.folder / "naive") as memory:
-        return {"naive": naive(base, memory, World(setup.seed), setup.sessions, plugins, pages)}
+        return {"naive": naive(_life(base, memory, setup), setup.sessions, plugins, pages)}
+
+
+def _life(base: Base, memory: Memory, setup: Setup) -> Life:
+    return Life(base, memory, World(setup.seed), setup.facts)
 
 
 def _authors(base: Base, setup: Setup, pages: Sequence[TrainingRow]) -> Found:

@@ -10,17 +10,17 @@ from ...base import Base
 from ...memory import Fact, Memory, Record
 from .world import World, misses, questions
 
-SESSION = 25  # facts that are told in one
 CHANGED = 3  # facts of earlier sessions that get another value in each later one
 
 
 @dataclass
 class Life:
-    """What was told so far."""
+    """What was told so far, so many facts a session."""
 
     base: Base
     memory: Memory
     world: World
+    session: int = 25
     told: dict[str, Record] = field(default_factory=dict)  # by key, as it holds now
     first: list[Record] = field(default_factory=list)  # of the first session
 
@@ -39,7 +39,7 @@ class Life:
     def tell(self) -> list[tuple[Record, Record]]:
         """Tell a session's facts, and another value of some old ones; those as they were and as they are."""
         self._sessions += 1
-        today = list(islice(self._facts, SESSION))
+        today = list(islice(self._facts, self.session))
         old = [record for record in self.records if record not in self.first][: CHANGED if self._sessions > 2 else 0]
         values = [self.world.another(record.told) for record in old if isinstance(record.told, Fact)]
         told = self.memory.remember([*today, *values])

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...base import Base
 from ...core import TrainingRow, Use
-from ...memory import Memory, Record
+from ...memory import Record
 from ...memory.agreement import agrees
 from ...memory.curriculum import MemoryCurriculum
 from ...memory.evidence import harm, said_by
@@ -22,24 +22,20 @@ from .life import Life, asked
 from .nights import SAMPLE
 from .rivals import TOKENS
 from .score import mean
-from .world import World
 
 WAYS = {"sequential LoRA": False, "LoRA with replay": True}  # whether what was told before is trained again
 
 
-def naive(
-    base: Base, memory: Memory, world: World, sessions: int, folder: Path, texts: Sequence[TrainingRow]
-) -> list[dict[str, Any]]:
+def naive(life: Life, sessions: int, folder: Path, texts: Sequence[TrainingRow]) -> list[dict[str, Any]]:
     """A row for each way. The rows of a session are those of a night; what a night has beyond them (general text that
     holds the base in place, a bar for the harm, slots that rest) is left out.
 
     Args:
-        memory: an empty one, that is told and never sleeps.
+        life: before the first session; its memory is told and never sleeps.
         folder: of the plugins.
         texts: general text that nobody has trained on; by default that of the nights.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    life = Life(base, memory, world)
     ways = [_Way(name, replay, folder / str(n)) for n, (name, replay) in enumerate(WAYS.items())]
     for session in range(1, sessions + 1):
         known = life.records
@@ -47,8 +43,8 @@ def naive(
         new = [record for record in life.records if record not in known]
         old = [record for record in life.records if record in known]
         for way in ways:
-            way.learn(base, new, old if way.replay else [])
-            err.print({"session": session, "way": way.name, "first session": way.recall(base, life.first)})
+            way.learn(life.base, new, old if way.replay else [])
+            err.print({"session": session, "way": way.name, "first session": way.recall(life.base, life.first)})
     return [way.row(life, texts) for way in ways]
 
 

@@ -17,26 +17,25 @@ from .life import Life, asked
 from .rivals import LINES, TOKENS, in_prompt, nothing, recalled, top_k
 from .score import mean
 from .signals import aurocs
-from .world import World
 
 SAMPLE = 100  # questions that the memory as a whole is asked, one by one, and other ways of remembering
 TIMED = 15
 
 
 def nights(
-    base: Base, memory: Memory, world: World, sessions: int, texts: Sequence[TrainingRow]
+    life: Life, sessions: int, texts: Sequence[TrainingRow]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
     """A row for each night, one for each way of remembering, and what else was seen at the end.
 
     Args:
         texts: general text that nobody has trained on.
     """
-    life, rows = Life(base, memory, world), []
+    rows = []
     for session in range(1, sessions + 1):
         changed = life.tell()
         stale = _stale(life, changed)
         with training_bar() as bar:
-            night = memory.sleep(on_step=bar)
+            night = life.memory.sleep(on_step=bar)
         rows.append(_night_row(life, session, night, stale, _stale(life, changed)))
         err.print(rows[-1], soft_wrap=True)
     ways = _ways(life)

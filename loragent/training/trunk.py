@@ -138,7 +138,7 @@ class HiddenStates:
         if new := list(dict.fromkeys(ids for ids in rows if ids not in known)):
             new += self._ahead(new, width)
             read = zip(new, self._split.below(self._padded(new, width)), strict=True)
-            known |= {ids: self._place(ids).add(ids, hidden[: len(ids)]) for ids, hidden in read}
+            known |= {ids: self._keep(ids, hidden[: len(ids)]) for ids, hidden in read}
         return torch.stack([_pad(known[ids], width) for ids in rows])
 
     def width(self, batch: Sequence[int]) -> int:
@@ -168,10 +168,13 @@ class HiddenStates:
         return ids
 
     def _find(self, ids: Ids) -> Tensor | None:
-        return self._place(ids).states.get(ids)
+        kept = self._kept.states.get(ids)
+        return kept if kept is not None or ids not in self._common else self._lasting.states.get(ids)
 
-    def _place(self, ids: Ids) -> Kept:
-        return self._lasting if ids in self._common else self._kept
+    def _keep(self, ids: Ids, hidden: Tensor) -> Tensor:
+        """Where it lasts, if it is to and there is room; else for this run."""
+        lasts = ids in self._common and hidden.nbytes <= self._lasting.left
+        return (self._lasting if lasts else self._kept).add(ids, hidden)
 
 
 def _view(decoder: Any, layers: Any, norm: nn.Module) -> Any:

@@ -180,7 +180,12 @@ def test_the_trunk_reads_each_row_once_and_ahead(tiny: Path, place: int, monkeyp
     assert read == ([(2, 16), (2, 8), (1, 40)] if place else [(2, 16), (1, 8), (1, 8), (2, 40), (2, 8)])
 
 
-def test_common_rows_are_read_once_for_all_runs(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("lasting", "wanted"), [(1 << 20, [2, 1]), (0, [2, 2])], ids=["room", "none"])
+def test_common_rows_are_read_once_for_all_runs(
+    tiny: Path, lasting: int, wanted: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where they don't fit once a run."""
+    monkeypatch.setattr(trunk, "LASTING", lasting)
     loaded, read = load_model(tiny, "cpu", None), list[int]()
     split = Split(twin_of(loaded.model).get_decoder(), layers=2)
     below, rows = split.below, [(5, 6, 7), (8, 9)]
@@ -188,8 +193,9 @@ def test_common_rows_are_read_once_for_all_runs(tiny: Path, monkeypatch: pytest.
     for _ in range(2):
         common = (trunk.lasting(loaded.model, 2), frozenset(rows[:1]))
         hidden = trunk.HiddenStates(split, rows, loaded.device, torch.float32, common)
-        torch.testing.assert_close(hidden.final([0, 1])[1, :2], split.whole(torch.tensor([rows[1]]))[0])
-    assert read == [2, 1]
+        for _ in range(2):
+            torch.testing.assert_close(hidden.final([0, 1])[1, :2], split.whole(torch.tensor([rows[1]]))[0])
+    assert read == wanted
 
 
 @pytest.mark.parametrize(

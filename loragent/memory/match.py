@@ -1,25 +1,23 @@
 """Which fact a question asks for: whose name is in it, and what else it says.
 
 A sentence's vector is near to that of another with the same name in it, whatever is asked; so the name is taken out
-first, and the rest held against the relations of that subject alone (docs/adr/0016; ``loragent bench memory --only
-gate`` has the numbers).
+first, and the rest held against the relations of that subject (docs/adr/0016), and against those that are told of
+others: what comes nearer to one of them isn't known of this one (docs/adr/0025; ``loragent bench memory --only gate``
+has the numbers).
 """
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..core import Embedder
 from .fact import FIRST_PERSON, SMALL, Fact, Record, Scope, plain
 from .ledger import Ledger
+from .meaning import ANYBODY, Meanings, Vector
 
-ANYBODY = "someone"
 LEAST = 0.42  # cosine of what is asked of somebody and a relation, from which it is that relation
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _OWN = re.compile(r"(?i)\b(?:(my|mine)|(am|was|do|did|have|had|will|shall|should) i)\b")
@@ -31,6 +29,7 @@ class Match:
     """The record that a question asks for, and how near it comes.
 
     Attributes:
+        score: 0 where it comes nearer to what is told of others, and of whom it asks about isn't.
         question: with the name of whoever asks in place of "my" and "I".
     """
 
@@ -48,11 +47,11 @@ class Matcher:
     """The subjects and relations of a ledger, as of its last change."""
 
     def __init__(self, ledger: Ledger, embedder: Embedder) -> None:
-        self._ledger, self._embedder = ledger, embedder
+        self._ledger, self._meanings = ledger, Meanings(embedder)
         self._lock = threading.Lock()
         self._change = -1
         self._of: Mapping[tuple[str, ...], tuple[Record, ...]] = {}
-        self._relations: dict[str, NDArray[np.float32]] = {}
+        self._told: Mapping[str, frozenset[Scope]] = {}  # relations, and where something of that kind is told
 
     def nearest(self, question: str, scope: Scope | None = None) -> Match | None:
         """What comes nearest to what is asked, of those whom it asks about; None if nobody known is.
@@ -72,19 +71,23 @@ class Matcher:
 
     def _best(self, question: str, subjects: Iterable[tuple[str, ...]], scope: Scope | None) -> Match | None:
         """Of what is as near, that which is kept for the fewest, then the newest."""
-        found = [
-            Match(record, score, question)
-            for subject in subjects
-            for record, score in self._scored(question, subject, scope)
-        ]
-        return max(found, key=lambda m: (m.score, m.record.scope.narrow, m.record.valid_from), default=None)
+        asked = [(self._meanings.question(_without(question, s)), self._visible(s, scope)) for s in subjects]
+        found = [pair for vector, records in asked for pair in self._scored(vector, records, scope)]
+        matches = [Match(record, score, question) for record, score in found]
+        return max(matches, key=lambda m: (m.score, m.record.scope.narrow, m.record.valid_from), default=None)
 
-    def _scored(self, question: str, subject: tuple[str, ...], scope: Scope | None) -> Iterator[tuple[Record, float]]:
-        records = self._visible(subject, scope)
-        rest = self._embedder.embed([_without(question, subject)])[0]
+    def _scored(
+        self, question: Vector, records: Sequence[Record], scope: Scope | None
+    ) -> Iterator[tuple[Record, float]]:
+        own = {record.told.relation for record in records if isinstance(record.told, Fact)}
+        others = self._relations(scope) - own
+        self._meanings.read([*own, *others])
         for record in records:
             assert isinstance(record.told, Fact)
-            yield record, float(rest @ self._relation(record.told.relation))
+            score = self._meanings.near(question, record.told.relation)
+            if score >= LEAST and self._meanings.nearest(question, others, record.told.relation) > score:
+                score = 0.0
+            yield record, score
 
     def _visible(self, subject: tuple[str, ...], scope: Scope | None) -> list[Record]:
         """What holds now of a subject, as far as a scope sees it."""
@@ -106,20 +109,19 @@ class Matcher:
             return []
         return partly
 
+    def _relations(self, scope: Scope | None) -> frozenset[str]:
+        """Those of which something that a scope sees is told, of whomever."""
+        self._subjects()
+        return frozenset(r for r, places in self._told.items() if scope is None or any(map(scope.sees, places)))
+
     def _subjects(self) -> Mapping[tuple[str, ...], tuple[Record, ...]]:
         with self._lock:
             change = self._ledger.last_change()
             if change != self._change:
-                facts = self._ledger.find("kind = 'fact'")
-                self._of = _by_subject(record for record in facts if not record.over)
+                facts = [record for record in self._ledger.find("kind = 'fact'") if not record.over]
+                self._of, self._told = _by_subject(facts), _by_relation(facts)
                 self._change = change
             return self._of
-
-    def _relation(self, relation: str) -> NDArray[np.float32]:
-        key = plain(relation)
-        if key not in self._relations:
-            self._relations[key] = self._embedder.embed([f"{ANYBODY}'s {relation}"])[0]
-        return self._relations[key]
 
 
 def words(text: str) -> list[str]:
@@ -142,6 +144,14 @@ def _by_subject(records: Iterable[Record]) -> dict[tuple[str, ...], tuple[Record
         assert isinstance(record.told, Fact)
         subject = tuple(words(record.told.subject)) or (plain(record.told.subject),)
         found[subject] = (*found.get(subject, ()), record)
+    return found
+
+
+def _by_relation(records: Iterable[Record]) -> dict[str, frozenset[Scope]]:
+    found: dict[str, frozenset[Scope]] = {}
+    for record in records:
+        assert isinstance(record.told, Fact)
+        found[record.told.relation] = found.get(record.told.relation, frozenset()) | {record.scope}
     return found
 
 

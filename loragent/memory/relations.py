@@ -6,17 +6,23 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .fact import plain
 
 
 def asked_for(relation: str) -> tuple[str, ...]:
     """Ways of asking for a relation, with ``{s}`` for whose it is; none of one that isn't in the file."""
-    return _ways().get(plain(relation), ())
+    return tuple(_common().get(plain(relation), {"ask": ()})["ask"])
+
+
+def common_name(relation: str) -> str:
+    """The name that stands for a relation and all that mean the same; "" of one that isn't in the file."""
+    return str(_common().get(plain(relation), {"relation": ""})["relation"])
 
 
 @cache
-def _ways() -> Mapping[str, tuple[str, ...]]:
+def _common() -> Mapping[str, Mapping[str, Any]]:
+    """The file's rows, by each name that their relation goes by."""
     lines = Path(__file__).with_name("relations.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    return {plain(name): tuple(row["ask"]) for row in rows for name in (row["relation"], *row["also"])}
+    return {plain(name): row for row in map(json.loads, lines) for name in (row["relation"], *row["also"])}

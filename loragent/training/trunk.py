@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from .room import room
 
 BUCKET, SHORT = 96, 32  # widths are multiples of that, short ones finer: oneDNN compiles for every new shape, 20 MB
-FINE = 8  # of short ones in float32, where nothing is compiled
+FINE = 2  # in float32 on a CPU, where nothing is compiled
 LASTING = 64 << 20  # bytes of hidden states that outlast a run
 
 Ids = tuple[int, ...]
@@ -115,7 +115,7 @@ class HiddenStates:
         common: tuple[Kept, frozenset[Ids]] | None = None,
     ) -> None:
         self._split, self._rows, self._device = split, rows, device
-        self._short = FINE if dtype == torch.float32 and device.type == "cpu" else SHORT
+        self._long, self._short = (FINE, FINE) if dtype == torch.float32 and device.type == "cpu" else (BUCKET, SHORT)
         self._kept = Kept(room(device).trunk)  # rows that need more are computed anew each time
         self._lasting, self._common = common or (Kept(0), frozenset())
         self._at_once = 2 * room(device).micro_tokens  # nothing is kept for a gradient
@@ -146,7 +146,7 @@ class HiddenStates:
         return self._wide(max(len(self._rows[i]) for i in batch))
 
     def _wide(self, tokens: int) -> int:
-        bucket = self._short if tokens <= BUCKET else BUCKET
+        bucket = self._short if tokens <= BUCKET else self._long
         return -(-tokens // bucket) * bucket
 
     def _ahead(self, new: Sequence[Ids], width: int) -> list[Ids]:

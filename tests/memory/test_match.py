@@ -84,3 +84,35 @@ def test_small_words_of_a_name_mean_nobody(memory: la.Memory) -> None:
     assert memory.match("What is the amount of Anna's bill?") is None
     for question in ("What is the amount of the float in the till?", "How much, I mean which amount, is in the till?"):
         assert memory.match(question) is not None
+
+
+def test_what_comes_nearer_to_what_is_told_of_others_is_not_known(memory: la.Memory) -> None:
+    question = "Is there a window in the bath of Mira Osei's room?"
+    memory.remember(la.Fact(subject="Mira Osei", relation="room window", value="west"))
+    assert known(memory, question)
+    memory.remember(la.Fact(subject="Jon Varga", relation="window in the bath of the room", value="none"), user="jon")
+    assert known(memory, question)  # Jon's own affair
+    memory.remember(la.Fact(subject="Jon Varga", relation="window in the bath of the room", value="none"))
+    assert not known(memory, question)
+
+
+def test_relations_of_one_meaning_are_no_rivals(memory: la.Memory) -> None:
+    question = "What is the hotel room of Mira Osei's, the hotel room?"
+    memory.remember(la.Fact(subject="Mira Osei", relation="room", value="214"))
+    assert known(memory, question)
+    memory.remember(la.Fact(subject="Jon Varga", relation="hotel room", value="101"))  # common: both in one line
+    memory.remember(la.Fact(subject="Ana Costa", relation="Room", value="305"))
+    assert known(memory, question)
+
+
+def test_common_ways_of_asking_bring_a_question_nearer(memory: la.Memory) -> None:
+    question = "Housekeeping wants to know in what part of the house Mira Osei is staying."
+    memory.remember(la.Fact(subject="Mira Osei", relation="room", value="214"))
+    memory.remember(la.Fact(subject="Jon Varga", relation="zone", value="214"))
+    assert known(memory, question)
+    assert not known(memory, question.replace("Mira Osei", "Jon Varga"))
+
+
+def known(memory: la.Memory, question: str) -> bool:
+    match = memory.match(question, user="mira")
+    return match is not None and match.known

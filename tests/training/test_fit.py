@@ -177,7 +177,7 @@ def test_the_trunk_reads_each_row_once_and_ahead(tiny: Path, place: int, monkeyp
     for batch in ([0, 3], [1], [4], [5, 2], [0, 1]):
         for row, found in zip(batch, hidden.final(batch), strict=True):
             torch.testing.assert_close(found[: len(rows[row])], wanted[row])
-    assert read == ([(2, 16), (2, 8), (1, 40)] if place else [(2, 16), (1, 8), (1, 8), (2, 40), (2, 8)])
+    assert read == ([(2, 12), (2, 6), (1, 40)] if place else [(2, 12), (1, 6), (1, 6), (2, 40), (2, 6)])
 
 
 @pytest.mark.parametrize(("lasting", "wanted"), [(1 << 20, [2, 1]), (0, [2, 2])], ids=["room", "none"])

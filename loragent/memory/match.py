@@ -18,7 +18,7 @@ from .fact import FIRST_PERSON, SMALL, Fact, Record, Scope, plain
 from .ledger import Ledger
 from .meaning import ANYBODY, Meanings, Vector
 
-LEAST = 0.42  # cosine of what is asked of somebody and a relation, from which it is that relation
+LEAST = 0.42  # nearness (see meaning.py) of what is asked of somebody to a relation, from which it is that relation
 _WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _OWN = re.compile(r"(?i)\b(?:(my|mine)|(am|was|do|did|have|had|will|shall|should) i)\b")
 _GENITIVE = re.compile(r"['\u2019]s?$")

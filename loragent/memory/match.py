@@ -79,13 +79,13 @@ class Matcher:
     def _scored(
         self, question: Vector, records: Sequence[Record], scope: Scope | None
     ) -> Iterator[tuple[Record, float]]:
-        own = {record.told.relation for record in records if isinstance(record.told, Fact)}
+        facts = [(record, record.told.relation) for record in records if isinstance(record.told, Fact)]
+        own = {relation for _, relation in facts}
         others = self._relations(scope) - own
         self._meanings.read([*own, *others])
-        for record in records:
-            assert isinstance(record.told, Fact)
-            score = self._meanings.near(question, record.told.relation)
-            if score >= LEAST and self._meanings.nearest(question, others, record.told.relation) > score:
+        for record, relation in facts:
+            score = self._meanings.near(question, relation)
+            if score >= LEAST and self._meanings.nearest(question, others, relation) > score:
                 score = 0.0
             yield record, score
 

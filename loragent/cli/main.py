@@ -8,7 +8,7 @@ import sys
 import typer
 
 from ..core import LoragentError
-from . import bench, data, doctor, mcp, memories, plugins, talk, train
+from . import bench, data, doctor, evaluate, mcp, memories, plugins, talk, train
 from .console import err
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app.command("demo", context_settings={"allow_extra_args": True, "ignore_unknown_
 app.command("chat")(talk.chat)
 app.command("run")(talk.run)
 app.add_typer(train.train_app, name="train", help="Train, evaluate, publish.")
-app.add_typer(train.eval_app, name="eval", help="Score a plugin against prompts.")
+app.add_typer(evaluate.app, name="eval", help="Score a plugin against prompts.")
 app.add_typer(data.app, name="data", help="Look at training data as the trainer sees it.")
 app.add_typer(plugins.app, name="plugins", help="Plugins on disk: list, show, compare, roll back, move.")
 app.add_typer(memories.app, name="memory", help="What a memory holds, and how it came to that.")

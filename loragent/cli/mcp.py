@@ -9,7 +9,7 @@ import typer
 from ..agent import Agent
 from ..core import ToolError
 from ..tool.mcp import MISSING
-from .open import open_agent, open_base
+from .open import BaseOption, open_agent, open_base
 
 if TYPE_CHECKING:
     from mcp.server.mcpserver import MCPServer
@@ -21,7 +21,7 @@ def serve(
     name: Annotated[str, typer.Argument(help="A role under ./roles, a role folder, or a plugin's name.")],
     transport: Transport = "stdio",
     port: Annotated[int, typer.Option(help="Of streamable-http, on this machine only.")] = 8000,
-    base: Annotated[str | None, typer.Option(help="A model folder; by default SmolLM2-135M-Instruct.")] = None,
+    base: BaseOption = None,
 ) -> None:
     """Serve an agent to MCP clients: one tool, ``ask``, with a conversation a thread."""
     if transport not in ("stdio", "streamable-http"):

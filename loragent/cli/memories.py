@@ -11,12 +11,11 @@ import typer
 
 from ..memory import Fact, Memory, Note, Record
 from .console import Json, err, out, print_json, table, training_bar
-from .open import open_agent, open_base
+from .open import BaseOption, open_agent, open_base
 
 app = typer.Typer(no_args_is_help=True)
 Folder = Annotated[Path, typer.Argument(help="The memory's folder.")]
 UserOption = Annotated[str, typer.Option("--user", help="Whose memory it is; by default everybody's.")]
-BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder or hub id.")]
 
 
 @app.command("tell")

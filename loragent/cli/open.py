@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from ..agent import Agent
 from ..base import Base
@@ -15,6 +18,7 @@ from ..role import load_role
 from .console import err
 
 ROLES, TOOLS = Path("roles"), Path("tools")
+BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
 
 
 def open_library(folder: Path | None) -> Library:

@@ -14,12 +14,11 @@ import typer
 from ..agent import Agent, Session
 from ..core import LoragentError, Reply
 from .console import Json, err, out, print_json
-from .open import open_agent, open_base, open_house, open_memory
+from .open import BaseOption, open_agent, open_base, open_house, open_memory
 
 DEMOS, FIRST = Path("demos"), "harbour_hotel"
 MemoryOption = Annotated[Path | None, typer.Option("--memory", help="The folder of a memory that is asked first.")]
 UserOption = Annotated[str, typer.Option("--user", help="Who is speaking, as the memory knows him.")]
-BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
 
 
 def demo(context: typer.Context) -> None:

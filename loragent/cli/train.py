@@ -1,4 +1,4 @@
-"""``loragent train`` and ``loragent eval``."""
+"""``loragent train``: from data to a published plugin."""
 
 from __future__ import annotations
 
@@ -9,18 +9,13 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from ..core import Use
-from ..learning import Condition, Report, evaluate
-from ..role import load_role, train_role
+from ..learning import Report
+from ..role import train_role
 from ..tool import train_tools
-from ..training import read_examples
 from .console import Json, err, out, plain, print_json, scores_table, training_bar
-from .open import open_base, role_folder, tool_folder
+from .open import BaseOption, open_base, role_folder, tool_folder
 
 train_app = typer.Typer(no_args_is_help=True)
-eval_app = typer.Typer(no_args_is_help=True)
-
-BaseOption = Annotated[str | None, typer.Option("--base", help="A model folder; by default SmolLM2-135M-Instruct.")]
 
 
 @train_app.command("role")
@@ -87,35 +82,6 @@ def train_tool_command(
     _show(report, as_json)
     if not (report.published or report.reproduced):
         raise typer.Exit(1)
-
-
-@eval_app.command("role")
-def eval_role_command(
-    folder: Annotated[str, typer.Argument(help="A role folder, or a role's name under ./roles.")],
-    data: Annotated[Path | None, typer.Option(help="Dialogues to score on; by default the role's eval.jsonl.")] = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows.")] = None,
-    base: BaseOption = None,
-    as_json: bool = Json,
-) -> None:
-    """Compare the plugin with no prompt, the short prompt and the long prompt on the same rows."""
-    spec = load_role(role_folder(folder))
-    examples = read_examples(data or spec.eval_file)[:rows]
-    conditions = [
-        Condition("plugin", (Use(spec.shelf.get().path),)),
-        Condition("no prompt"),
-        Condition("short prompt", system=spec.persona),
-        Condition("long prompt", system=spec.prompt),
-    ]
-    scores = []
-    with open_base(base) as loaded:
-        for condition in conditions:
-            if condition.stack or condition.system or condition.name == "no prompt":
-                with err.status(f"scoring: {condition.name} ..."):
-                    scores.append(evaluate(loaded, examples, condition))
-    if as_json:
-        print_json([plain(asdict(s)) for s in scores])
-    else:
-        scores_table(f"{spec.name}: {len(examples)} held-out dialogues", scores)
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

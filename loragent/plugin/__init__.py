@@ -1,6 +1,7 @@
 """Plugins as versioned artefacts: PEFT folders plus a manifest, in a library on disk."""
 
 from .library import Difference, Library
+from .manifest import FILE as MANIFEST
 from .manifest import Kind, Manifest, check_name, sha256_of
 from .shelf import POINTER, Plugin, Shelf
 from .shipped import shipped
@@ -8,6 +9,7 @@ from .weights import CONFIG, WEIGHTS, LoraPair, LoraWeights, Shapes, check_shape
 
 __all__ = [
     "CONFIG",
+    "MANIFEST",
     "POINTER",
     "WEIGHTS",
     "Difference",

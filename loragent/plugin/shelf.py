@@ -1,8 +1,9 @@
 """A shelf: all versions of one plugin in one folder, with a pointer to the one in use.
 
     shelf/
-      pointer.json      {"current": 2, "next": 4}; replaced atomically, the only thing that ever changes
-      1/ 2/ 3/          immutable: plugin.json, adapter_model.safetensors, adapter_config.json, evidence
+      pointer.json      {"current": 2, "next": 4}; replaced atomically
+      1/ 2/ 3/          immutable: plugin.json, adapter_model.safetensors, adapter_config.json, evidence;
+                        but for the scores in plugin.json, which are of held-out rows that may have changed since
 
 A version is written into a scratch folder, flushed to disk, renamed into place, and only then does the
 pointer move; so a process killed at any instant leaves the old version in use.
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -133,6 +134,18 @@ class Shelf:
             plugin = self.get(earlier[-1])
             self._point(plugin.version, self._next())
             return plugin
+
+    def note_scores(self, before: Mapping[str, float], after: Mapping[str, float]) -> Plugin:
+        """Replace the scores, without and with the plugin, in the manifest of the version in use; atomically."""
+        with self._locked():
+            plugin = self.get()
+            manifest = plugin.manifest.model_copy(update={"before": dict(before), "after": dict(after)})
+            with tempfile.TemporaryDirectory(prefix=".part-", dir=self.path) as part:
+                manifest.write(Path(part))
+                _flush_one(Path(part) / MANIFEST)
+                (Path(part) / MANIFEST).replace(plugin.path / MANIFEST)
+            _flush_one(plugin.path)
+            return Plugin(plugin.path, manifest)
 
     def withdraw(self) -> None:
         """Take the version in use out of use, and no other in; what is published next counts on."""

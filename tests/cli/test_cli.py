@@ -64,6 +64,15 @@ def test_train_eval_run_and_plugins(  # type: ignore[no-untyped-def]
     assert "not published" in out
     code, out, _ = run("eval", "role", "clerk", "--base", str(tiny), "--json")
     assert [s["condition"] for s in json.loads(out)] == ["plugin", "no prompt"]
+    held = Path("roles/clerk/eval.jsonl")
+    write_jsonl(held, dialogues(30)[7:9])  # it holds other dialogues now
+    assert run("eval", "role", "clerk", "--base", str(tiny), "--record", "--rows", "1")[0] == 2
+    assert run("eval", "role", "clerk", "--base", str(tiny), "--record")[0] == 0
+    code, out, _ = run("eval", "role", "clerk", "--base", str(tiny), "--json")
+    manifest = json.loads(Path("roles/clerk/plugin/1/plugin.json").read_text())
+    for scores, key in zip(json.loads(out), ("after", "before"), strict=True):
+        assert manifest[key]["nll"] == pytest.approx(scores["nll"], abs=1e-4)
+        assert manifest[key]["turns"] == 2
     code, out, _ = run("run", "clerk", "room 3 please", "--base", str(tiny), "--json")
     assert json.loads(out)["stack"][0]["name"] == "clerk"
     monkeypatch.setattr("loragent.memory.memory.MiniLM", Words)
@@ -76,6 +85,24 @@ def test_train_eval_run_and_plugins(  # type: ignore[no-untyped-def]
     assert run("plugins", "import", "copy", "--name", "second", "--base", str(tiny))[0] == 0
     code, out, _ = run("plugins", "diff", "clerk", "second", "--json")
     assert "name" in json.loads(out)["fields"]
+
+
+def test_a_set_of_tools_is_trained_and_scored(run, tiny: Path) -> None:  # type: ignore[no-untyped-def]
+    folder = Path("tools/clock")
+    folder.mkdir(parents=True)
+    (folder / "toolset.toml").write_text("copies = 4\n[training]\nrank = 2\nlayers = 2\nepochs = 1\n")
+    tool = 'import loragent as la\n\n@la.tool\ndef wake(hour: int) -> str:\n    "Wake a guest."\n    return "noted"\n'
+    (folder / "tools.py").write_text(tool)
+    call = {"name": "wake", "arguments": {"hour": "{hour}"}}
+    write_jsonl(folder / "examples.jsonl", [{"say": "Wake me at {hour}", "call": call}])
+    said, calls = {"role": "user", "content": "Wake me at 6"}, [{"name": "wake", "arguments": {"hour": 6}}]
+    write_jsonl(folder / "eval.jsonl", [{"messages": [said, {"role": "assistant", "tool_calls": calls}]}])
+    assert run("eval", "tool", "clock", "--base", str(tiny))[0] == 1
+    assert run("train", "tool", "clock", "--base", str(tiny), "--force", "--set", "start=none")[0] == 0
+    code, out, _ = run("eval", "tool", "clock", "--base", str(tiny), "--json")
+    assert code == 0
+    with_plugin, with_schemas = json.loads(out)
+    assert with_plugin["prompt_tokens"] < with_schemas["prompt_tokens"]
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,18 @@ def test_rollback_moves_the_pointer_and_numbers_are_never_used_again(
     assert library.resolve("clerk").version == 4
 
 
+def test_noted_scores_leave_the_weights_and_the_other_versions_alone(
+    library: la.Library, make_plugin: MakePlugin
+) -> None:
+    first, second = publish(library, make_plugin("a", seed=1)), publish(library, make_plugin("b", seed=2))
+    noted = library.shelf("clerk").note_scores({"nll": 3.0}, {"nll": 0.5})
+    assert library.resolve("clerk") == noted
+    assert (noted.manifest.before, noted.manifest.after) == ({"nll": 3.0}, {"nll": 0.5})
+    assert (noted.version, noted.key) == (2, second.key)
+    assert library.resolve("clerk@1").manifest == first.manifest
+    assert not list(library.shelf("clerk").path.glob(".part-*"))
+
+
 def test_the_version_in_use_is_not_removed(library: la.Library, make_plugin: MakePlugin) -> None:
     publish(library, make_plugin("a"))
     with pytest.raises(la.PluginError, match="in use"):

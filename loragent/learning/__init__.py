@@ -5,11 +5,13 @@ from .evaluate import Condition, Sample, Scores, evaluate
 from .road import Lesson, Report, learn
 from .scoring import MATCH, TurnScore, nearest_reply, normalise, rates, score_turn, similarity
 from .starter import shipped_starter, starting_point
+from .table import Form, read_table
 
 __all__ = [
     "MATCH",
     "Condition",
     "DialogueCurriculum",
+    "Form",
     "Lesson",
     "Report",
     "Sample",
@@ -22,6 +24,7 @@ __all__ = [
     "normalise",
     "prose_row",
     "rates",
+    "read_table",
     "row_of",
     "score_turn",
     "shipped_starter",

@@ -10,18 +10,27 @@ roles/concierge/
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import Field
+
 from ..core import RoleError
+from ..learning import Form, read_table
 from ..plugin import Shelf, check_name
 from ..training import TrainSettings
 
 FILE = "role.toml"
-_KINDS = {str: "string", dict: "table"}
+
+
+class _File(Form):
+    name: str | None = None
+    persona: str = ""
+    prompt: str = ""
+    kind: Literal["role", "skill"] = "role"
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,31 +75,14 @@ def load_role(folder: str | Path) -> RoleSpec:
     """Read a role folder.
 
     Raises:
-        RoleError: no folder, no ``role.toml``, or a field of it is missing or unknown.
+        RoleError: no folder, no ``role.toml``, or a field of it is unknown or of the wrong type.
     """
     place = Path(folder).expanduser()
-    path = place / FILE
     if not place.is_dir():
         raise RoleError(f"{place} is no folder", "name a role folder, or train one with --data and --name")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RoleError(f"{place} has no {FILE}", "write one with name, persona and prompt") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise RoleError(f"{path} can't be read ({error})", "mend it") from error
-    known = {"name", "persona", "prompt", "training", "kind"}
-    if unknown := table.keys() - known:
-        raise RoleError(
-            f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(sorted(known))}"
-        )
-    for key, kind in (("name", str), ("persona", str), ("prompt", str), ("training", dict)):
-        if not isinstance(table.get(key, kind()), kind):
-            raise RoleError(f"{path}: {key} is a {type(table[key]).__name__}", f"write a {_KINDS[kind]}")
-    kind = table.get("kind", "role")
-    if kind not in ("role", "skill"):
-        raise RoleError(f"{path}: kind is {kind!r}", 'write "role" or "skill"')
-    name = check_name(str(table.get("name", place.resolve().name)))
-    return RoleSpec(place, name, table.get("persona", ""), table.get("prompt", ""), table.get("training", {}), kind)
+    said = read_table(place / FILE, _File, RoleError)
+    name = check_name(said.name or place.resolve().name)
+    return RoleSpec(place, name, said.persona, said.prompt, said.training, said.kind)
 
 
 def write_role(folder: Path, name: str, persona: str = "", prompt: str = "") -> RoleSpec:

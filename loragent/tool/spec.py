@@ -13,24 +13,30 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from langchain_core.tools import BaseTool
-from pydantic import ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from ..core import DataError, ToolError, ToolRefused, ToolSchema, tool_schemas
+from ..learning import Form, read_table
 from ..plugin import Shelf, check_name
 from ..training import TrainSettings
 
 FILE = "toolset.toml"
-_FIELDS: dict[str, type] = {
-    "name": str, "copies": int, "dialogues": list, "overheard": int, "values": dict, "training": dict,
-}  # fmt: skip
 COPIES = 40
+
+
+class _File(Form):
+    name: str | None = None
+    copies: PositiveInt = COPIES
+    dialogues: list[str] = Field(default_factory=list)
+    overheard: PositiveInt | None = None
+    values: dict[str, Any] = Field(default_factory=dict)
+    training: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,20 +96,9 @@ def load_toolset(folder: str | Path) -> Toolset:
         ToolRefused, DataError: about its tools.
     """
     place = Path(folder).expanduser()
-    path = place / FILE
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ToolError(f"{place} has no {FILE}", "name a folder with a set of tools") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise ToolError(f"{path} can't be read ({error})", "mend it") from error
-    if unknown := table.keys() - _FIELDS.keys():
-        raise ToolError(f"{path}: unknown field {', '.join(sorted(unknown))}", f"the fields are {', '.join(_FIELDS)}")
-    for key, value in table.items():
-        if not isinstance(value, _FIELDS[key]) or (isinstance(value, int) and value < 1):
-            raise ToolError(f"{path}: {key} is {value!r}", f"it is a {_FIELDS[key].__name__}")
-    known = {key: table[key] for key in _FIELDS.keys() - {"name"} if key in table}
-    return Toolset(place, check_name(str(table.get("name", place.resolve().name))), _schemas(place), **known)
+    said = read_table(place / FILE, _File, ToolError)
+    name = check_name(said.name or place.resolve().name)
+    return Toolset(place, name, _schemas(place), **said.model_dump(exclude={"name"}))
 
 
 def load_tools(folder: str | Path) -> list[BaseTool]:

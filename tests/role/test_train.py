@@ -135,7 +135,13 @@ def test_long_rows_are_cut_behind_a_whole_answer(base: la.Base, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("toml", "why"),
-    [("name = ", "can't be read"), ('nme = "x"', "unknown field nme"), ("[training]\nrank = 0", "rank")],
+    [
+        ("name = ", "can't be read"),
+        ('nme = "x"', "unknown field nme"),
+        ("persona = 3", "persona: .* string"),
+        ('kind = "plan"', "kind: .*'role' or 'skill'"),
+        ("[training]\nrank = 0", "rank"),
+    ],
 )
 def test_a_bad_role_file_is_named(base: la.Base, folder: Path, toml: str, why: str) -> None:
     (folder / "role.toml").write_text(toml)

@@ -22,9 +22,9 @@ from .asking import Asking
 from .background import Sleeper
 from .database import Database
 from .fact import EVERYBODY, QA, Fact, Note, Record, Scope, Told
-from .forgetting import meant, prove_gone, texts_with, without
+from .forgetting import Forgetting
 from .habits import Manners, Voice
-from .ledger import ABOUT, Ledger, about, secrets_of
+from .ledger import ABOUT, Ledger, about
 from .match import Match, Matcher
 from .nights import fact_nights, habit_nights, slept, take_back, waiting
 from .recall import from_store, stored
@@ -80,6 +80,8 @@ class Memory:
         self._asking = Asking(self._ledger, self._store, self._matcher, base, self._slots)
         self._telling = Telling(self._database, self._ledger, writer_of(base, writer))
         self._manners = Manners(self.folder / PLUGINS, self._ledger, base)
+        every = partial(every_slot, self.folder / PLUGINS, self._fingerprint)
+        self._forgetting = Forgetting(self.folder, self.folder / RUN, self._database, self._ledger, self._store, every)
 
     def __repr__(self) -> str:
         return f"Memory({self.folder})"
@@ -313,27 +315,7 @@ class Memory:
         whose = Scope(user, "", thread) if user or thread else None
         if sum(given is not None for given in (what, query, whose)) != 1:
             raise MemoryFault("forget what?", "name a subject or a fact, or a query, or whose all of it is")
-        also = (what,) if isinstance(what, str) else ()
-        with self._database.writing():  # no night publishes meanwhile what is to be forgotten
-            sought = meant(self._ledger, self._store, what, query, whose)
-            doomed = self._ledger.with_derived(record.id for record in sought)
-            going = self._ledger.get(doomed)
-            texts = texts_with(self._ledger, going, also)
-            # Plugins first: whoever is killed here has lost nothing but training, and can forget again.
-            for slot in every_slot(self.folder / PLUGINS, self._fingerprint):
-                slot.forget(doomed)
-            shutil.rmtree(self.folder / RUN, ignore_errors=True)  # what a killed night had begun to learn
-            if not doomed and not texts and whose is None:
-                return []
-            gone = self._ledger.forget(doomed, _now(), also, alone=[text.id for text in texts], whose=whose)
-            for text in texts:
-                if left := without(text, going, also):
-                    self._ledger.tell([Note(note=left)], _now(), source=text.source, scope=text.scope)
-        self._database.shred()
-        self._store.purge()
-        facts = [word for record in going for word in secrets_of(record.told)]
-        prove_gone(self.folder, self._ledger, [*also, *facts])
-        return gone
+        return self._forgetting.forget(what, query, whose, _now())
 
     def rebuild(self) -> int:
         """Make records and store anew from the log; how many records hold now."""

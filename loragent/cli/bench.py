@@ -10,7 +10,7 @@ import typer
 from .bench_role import bench_role
 from .engine.table import bench_engine
 from .memory import Setup, bench_memory
-from .tools import bench_tools
+from .tools import ToolTests, bench_tools
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -58,11 +58,14 @@ def tools(
     out: Annotated[Path, typer.Option(help="Where results and plugins are kept.")] = Path("runs/bench-tools"),
     only: Annotated[str, typer.Option(help="Which parts.")] = "cost,valid,snips,seal,bfcl",
     rows: Annotated[int | None, typer.Option(min=1, help="Only the first rows of each test file.")] = None,
+    bare_rows: Annotated[
+        int | None, typer.Option(min=1, help="Of those, so many for the bare base, which takes longer than all else.")
+    ] = None,
     calling: Annotated[Path, typer.Option(help="The plugin that reads schemas.")] = Path("tools/calling"),
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
     """Calls on Snips, Seal-Tools and BFCL, what the grammar costs, and whether all that comes out is valid."""
-    bench_tools(data, out, only.split(","), rows, calling=calling, as_json=as_json)
+    bench_tools(ToolTests(data, out, rows, bare_rows, calling), only.split(","), as_json=as_json)
 
 
 @app.command("memory")

@@ -1,5 +1,5 @@
 """``loragent bench tools``: calls on Snips, Seal-Tools and BFCL, and what the grammar costs."""
 
-from .bench import bench_tools
+from .bench import ToolTests, bench_tools
 
-__all__ = ["bench_tools"]
+__all__ = ["ToolTests", "bench_tools"]

@@ -40,29 +40,65 @@ class Way:
     name: str
     stack: tuple[Use, ...] = ()
 
+    @property
+    def bare(self) -> bool:
+        return not self.stack
 
-def bench_tools(
-    data: Path, folder: Path, parts: Sequence[str], rows: int | None, *, calling: Path, as_json: bool
-) -> None:
-    """Measure each part that is not in ``folder`` yet, and show all."""
+
+@dataclass(frozen=True, slots=True)
+class ToolTests:
+    """What the benchmark runs on.
+
+    Attributes:
+        data: the folder with snips_tools, seal_tools and bfcl.
+        folder: where results and plugins are kept.
+        rows: of each test file, the first so many; by default all.
+        bare_rows: of those, so many that the bare base is asked, spread over them; by default all.
+        calling: the set whose plugin reads schemas.
+    """
+
+    data: Path
+    folder: Path
+    rows: int | None
+    bare_rows: int | None
+    calling: Path
+
+    @property
+    def extent(self) -> dict[str, int | None]:
+        """How much is asked; what was found with another is measured again."""
+        return {"rows": self.rows, "bare_rows": self.bare_rows}
+
+    def asked(self, test: Sequence[Example], way: Way) -> Sequence[Example]:
+        """The rows of a test file that are asked in a way."""
+        chosen = test[: self.rows]
+        return spread(chosen, self.bare_rows or len(chosen)) if way.bare else chosen
+
+
+def spread(rows: Sequence[Example], count: int) -> Sequence[Example]:
+    """So many rows, as far from each other as can be."""
+    return [rows[at * len(rows) // count] for at in range(count)] if count < len(rows) else rows
+
+
+def bench_tools(setup: ToolTests, parts: Sequence[str], *, as_json: bool) -> None:
+    """Measure each part that is not in the folder yet, and show all that is."""
+    folder = setup.folder
     if unknown := set(parts) - set(PARTS):
         raise DataError(folder, f"there is no part {', '.join(sorted(unknown))}", f"there are {', '.join(PARTS)}")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "results.json"
     known: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     with open_base(None) as base:
-        bench = _Bench(base, data, folder, rows, calling)
+        bench = _Bench(base, setup)
         for part in parts:
-            if part not in known:
-                known[part] = getattr(bench, part)() | {"machine": machine()}
+            if known.get(part, {}).get("of") != setup.extent:
+                known[part] = getattr(bench, part)() | {"of": setup.extent, "machine": machine()}
                 file.write_text(json.dumps(known, indent=1) + "\n")
     print_json(known) if as_json else _show(known)
 
 
 class _Bench:
-    def __init__(self, base: Base, data: Path, folder: Path, rows: int | None, calling: Path) -> None:
-        self._base, self._data, self._folder, self._rows = base, data, folder, rows
-        self._calling = calling
+    def __init__(self, base: Base, setup: ToolTests) -> None:
+        self._base, self._setup = base, setup
 
     def cost(self) -> dict[str, Any]:
         return grammar_cost(self._base)
@@ -73,43 +109,44 @@ class _Bench:
     def snips(self) -> dict[str, Any]:
         """A toolset plugin trained here on train.jsonl, without any schema in the prompt."""
         tools = tool_schemas(json.loads(self._file("snips_tools/tools.json").read_text()))
-        trained = self._folder / "snips"
+        trained = self._setup.folder / "snips"
         found: dict[str, Any] = {}
         seconds = trained / "seconds.json"
         if not seconds.exists():
             rows = read_examples(self._file("snips_tools/train.jsonl"))
             seconds.write_text(json.dumps(self._train(trained, rows, tools)))
         found["training_seconds"] = json.loads(seconds.read_text())
-        test = read_examples(self._file("snips_tools/test.jsonl"))[: self._rows]
+        test = read_examples(self._file("snips_tools/test.jsonl"))
         for way in (Way("plugin", (Use(trained / "plugin"),)), Way("bare base, schemas in the prompt")):
             found[way.name] = self._marked(test, way, _exactly, tools)
         return found
 
     def seal(self) -> dict[str, Any]:
-        test = read_examples(self._file("seal_tools/test_unseen_tools.jsonl"))[: self._rows]
+        test = read_examples(self._file("seal_tools/test_unseen_tools.jsonl"))
         return {way.name: self._marked(test, way, _exactly, (), SEAL_TOKENS) for way in self._readers()}
 
     def bfcl(self) -> dict[str, Any]:
-        test = read_examples(self._file("bfcl/test.jsonl"))[: self._rows]
+        test = read_examples(self._file("bfcl/test.jsonl"))
         found: dict[str, Any] = {}
         for way in self._readers():
-            replies = self._ask(test, way, (), SEAL_TOKENS)
+            rows = self._setup.asked(test, way)
+            replies = self._ask(rows, way, (), SEAL_TOKENS)
             right: dict[str, list[bool]] = {}
-            for example, reply in zip(test, replies, strict=True):
+            for example, reply in zip(rows, replies, strict=True):
                 mark = bfcl_right(reply.tool_calls, example.tools, example.raw["possible_answer"])
                 right.setdefault(example.raw["category"], []).append(mark)
             simple = right.get("simple_python", []) + right.get("multiple", [])
             found[way.name] = {name: _share(marks) for name, marks in sorted(right.items())}
-            found[way.name]["simple and multiple"] = _share(simple)
+            found[way.name] |= {"simple and multiple": _share(simple), "rows": len(rows)}
         return found
 
     def _readers(self) -> list[Way]:
-        shelf = load_toolset(self._calling).shelf
+        shelf = load_toolset(self._setup.calling).shelf
         return [Way("calling plugin", (Use(shelf.get().path),)), Way("bare base")]
 
     def _train(self, folder: Path, rows: Sequence[Example], tools: tuple[ToolSchema, ...]) -> float:
         curriculum = DialogueCurriculum(
-            self._data, rows, self._base.template, max_tokens=SNIPS.max_tokens, context=self._base.context_length
+            self._setup.data, rows, self._base.template, max_tokens=SNIPS.max_tokens, context=self._base.context_length
         )
         start = starting_point(self._base, SNIPS.start)
         with training_bar() as bar:
@@ -120,8 +157,9 @@ class _Bench:
         return round(fitted.seconds, 1)
 
     def _marked(
-        self, rows: Sequence[Example], way: Way, mark: Mark, tools: tuple[ToolSchema, ...], most: int = MAX_TOKENS
+        self, test: Sequence[Example], way: Way, mark: Mark, tools: tuple[ToolSchema, ...], most: int = MAX_TOKENS
     ) -> dict[str, Any]:
+        rows = self._setup.asked(test, way)
         replies = self._ask(rows, way, tools, most)
         marks = [mark(example, reply) for example, reply in zip(rows, replies, strict=True)]
         found = {name: _share([m[name] for m in marks]) for name in marks[0]}
@@ -138,7 +176,7 @@ class _Bench:
         return replies
 
     def _file(self, name: str) -> Path:
-        path = self._data / name
+        path = self._setup.data / name
         if not path.is_file():
             raise DataError(path, "is missing", "point --data at the folder with snips_tools, seal_tools and bfcl")
         return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,7 @@ def test_a_stay_is_booked_moved_and_cancelled(box: Toolbox) -> None:
         "booked for Mira Osei: suite, 4 April"
     )
     assert "4 free" in call(box, "availability", **STAY).content
-    moved = call(
-        box, "change_booking", name="mira osei", arrival="the fourth of April", new_arrival="2 May", new_nights=1
-    )
+    moved = call(box, "change_booking", name="mira osei", arrival="April 4th", new_arrival="2 May", new_nights=1)
     assert moved.content == "changed for mira osei: suite, 2 May, 1 night"
     assert "5 free" in call(box, "availability", **STAY).content
     assert (
@@ -48,6 +47,47 @@ def test_a_stay_is_booked_moved_and_cancelled(box: Toolbox) -> None:
         == "cancelled for Mira Osei: 2 May"
     )
     assert call(box, "cancel_booking", name="Mira Osei", arrival="2 May").error == "LookupError"
+
+
+def test_what_else_of_a_booking_can_change(box: Toolbox) -> None:
+    call(box, "book", name="Mira Osei", guests=2, extra="cot", **STAY)
+    changed = {
+        "suite, 4 April, 4 nights, a cot": {"more_nights": 1},
+        "suite, 4 April, 3 nights, a cot": {"more_nights": -1},
+        "family, 4 April, 3 nights, 4 guests, a cot": {"new_room_type": "family", "new_guests": 4},
+        "family, 4 April, 3 nights, 5 guests, an extra bed": {"new_guests": 5, "extra": "extra bed"},
+    }
+    for result, change in changed.items():
+        found = call(box, "change_booking", name="Mira Osei", arrival="the fourth of April", **change)
+        assert found.content == f"changed for Mira Osei: {result}"
+    for why, change in {
+        "an extra bed doesn't fit into a double": {"new_room_type": "double"},
+        "a family is for 5 guests, not 6": {"new_guests": 6},
+        "a stay is 1 to 21 nights, not 0": {"more_nights": -3},
+        "nothing was said to change": {},
+    }.items():
+        refused = call(box, "change_booking", name="Mira Osei", arrival="4 April", **change)
+        assert why in refused.content
+        assert refused.error
+    assert "14 free" in call(box, "availability", **{**STAY, "room_type": "family"}).content
+
+
+def test_an_extra_bed_costs_and_a_cot_does_not(box: Toolbox) -> None:
+    bed = call(box, "book", name="Ana", guests=3, extra="extra bed", **STAY)
+    assert bed.content == "booked for Ana: suite, 4 April, 3 nights, an extra bed, 235 euros a night"
+    assert call(box, "book", name="Ben", guests=2, extra="cot", **STAY).content.endswith("a cot, 210 euros a night")
+
+
+def test_a_file_of_before_there_were_extras_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARBOUR_HOTEL_DB", str(tmp_path / "hotel.sqlite"))
+    with sqlite3.connect(tmp_path / "hotel.sqlite") as db:
+        db.execute("CREATE TABLE rooms (number INTEGER PRIMARY KEY, type TEXT NOT NULL)")
+        db.execute(
+            "CREATE TABLE bookings (id INTEGER PRIMARY KEY, name TEXT NOT NULL, room INTEGER NOT NULL, "
+            "guests INTEGER NOT NULL, arrival TEXT NOT NULL, departure TEXT NOT NULL)"
+        )
+    box = Toolbox(la.load_tools(FOLDER))
+    assert not call(box, "book", name="Ana", guests=2, extra="cot", **STAY).error
 
 
 def test_summer_costs_more(box: Toolbox) -> None:

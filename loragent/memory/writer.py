@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import takewhile
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import Base
-from ..core import GenerationRequest, Generator, LoragentError, Message, TrainingRow, Use
+from ..core import GenerationRequest, Generator, LoragentError, Reply, Use
 from ..plugin import shipped
 from .fact import FIRST_PERSON, SMALL, Fact, plain, says
 from .passages import pieces, sentences
@@ -25,7 +24,7 @@ NAME = "memory-writer"
 LONGEST = 400  # characters of a text that is read; what is longer stays a note
 MOST = 4  # facts of one text
 TOKENS = 200
-LIKELY = 0.5  # probability of a whole fact, from which it is kept
+LIKELY = 0.6  # probability of a fact's subject and value, from which it is kept
 _NOBODY = frozenset(
     re.findall(
         r"\w+",
@@ -35,6 +34,10 @@ _NOBODY = frozenset(
 )
 _LEFT = 1  # words that facts don't say, up to which nothing more is kept of a sentence
 _STEM = 5  # letters by which words are the same: "allergic" says what "allergy" does
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_FACT = re.compile(  # as it is written, and where it says how its relation is called
+    rf'{{"subject": {_STRING}, "relation": (?P<relation>{_STRING}), "value": {_STRING}(?:, "since": {_STRING})?}}'
+)
 _WORD = re.compile(r"[^\W_]+")
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _FORMS = ("%d %B %Y", "%B %Y", "%d %b %Y", "%B %d %Y", "%Y-%m-%d", "%d.%m.%Y", "%Y")
@@ -77,6 +80,7 @@ class Writer:
 
     def __init__(self, model: Generator, plugin: str | Path | Use) -> None:
         self._model, self._stack = model, [plugin]
+        self._base = model if isinstance(model, Base) else None  # another model doesn't say how likely its tokens are
 
     def read(self, texts: Sequence[str], speaker: str, now: datetime) -> list[list[Fact]]:
         """The facts of each text; none of one that is long, and none, with a warning, where reading fails.
@@ -85,21 +89,23 @@ class Writer:
             speaker: who "I" is; without one, what somebody says of himself is nobody's.
         """
         short = [text for text in texts if len(text) <= LONGEST]
-        readings = self._readings(short)
-        if isinstance(self._model, Base):
-            readings = likely(self._model, self._stack, short, readings)
-        found = dict(zip(short, readings, strict=True))
+        found = dict(zip(short, self._readings(short), strict=True))
         return [facts_of(text, found.get(text), speaker, now) for text in texts]
 
     def _readings(self, texts: Sequence[str]) -> list[Reading | None]:
-        requests = [GenerationRequest(text, self._stack, output=form_of(text), max_tokens=TOKENS) for text in texts]
+        settings = {"max_tokens": TOKENS, "logprobs": self._base is not None}
+        requests = [GenerationRequest(text, self._stack, output=form_of(text), **settings) for text in texts]
         try:
-            return [_read_of(reply.data) for reply in self._model.generate(requests)]
+            return [self._sure(reply) for reply in self._model.generate(requests)]
         except LoragentError as error:  # what is told is kept all the same, and one text doesn't spoil the others
             if len(texts) > 1:
                 return [reading for text in texts for reading in self._readings([text])]
             warnings.warn(f"no facts were read out of {texts[0]!r}: {error}", stacklevel=5)
             return [None]
+
+    def _sure(self, reply: Reply) -> Reading | None:
+        reading = _read_of(reply.data)
+        return likely(reading, reply, self._base.template.decode) if self._base and reading else reading
 
 
 def _read_of(data: Any) -> Reading | None:
@@ -110,30 +116,24 @@ def _read_of(data: Any) -> Reading | None:
         return None
 
 
-def likely(
-    base: Base, stack: Sequence[str | Path | Use], texts: Sequence[str], readings: Sequence[Reading | None]
-) -> list[Reading | None]:
-    """The facts of each reading that the plugin finds more likely than anything else it might have written."""
-    given = [(n, k) for n, reading in enumerate(readings) if reading for k in range(len(reading.facts))]
-    rows = [_row_of(base, texts[n], readings[n], k) for n, k in given]
-    sure = [math.exp(-score.nll) >= LIKELY for score in base.score(rows, stack)] if rows else []
-    kept = {at for at, holds in zip(given, sure, strict=True) if holds}
-    return [
-        reading and Reading(facts=[fact for k, fact in enumerate(reading.facts) if (n, k) in kept])
-        for n, reading in enumerate(readings)
-    ]
+def likely(reading: Reading, reply: Reply, decode: Callable[[Sequence[int]], str]) -> Reading:
+    """The facts of a reading that the plugin was sure of while it wrote them: that there is one, whose it is, and
+    what is so. How a relation is called is no matter of right and wrong: its words don't count.
+    """
+    ends = [len(decode(reply.token_ids[:n])) for n in range(len(reply.token_ids) + 1)]
+    tokens = list(zip(pairwise(ends), reply.logprobs, strict=True))
+    spans = [_counted(match) for match in _FACT.finditer(reply.raw)]
+    chances = [math.exp(sum(p for at, p in tokens if any(_meet(at, span) for span in those))) for those in spans]
+    return Reading(facts=[fact for fact, chance in zip(reading.facts, chances, strict=True) if chance >= LIKELY])
 
 
-def _row_of(base: Base, text: str, reading: Reading | None, which: int) -> TrainingRow:
-    """A text with its reading, of which one fact counts."""
-    facts = [fact.model_dump(exclude_none=True) for fact in reading.facts] if reading else []
-    written = [json.dumps(fact, ensure_ascii=False) for fact in facts]
-    before = json.dumps({"facts": []})[:-2] + "".join(f"{fact}, " for fact in written[:which])
-    asked = base.template.prompt_ids([Message(role="user", content=text)])
-    ids = base.template.ids(before + written[which])
-    shared = zip(base.template.ids(before), ids, strict=False)  # the bracket before a fact is one token with its own
-    begin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], shared))
-    return TrainingRow((*asked, *ids), (*[False] * (len(asked) + begin), *[True] * (len(ids) - begin)))
+def _counted(fact: re.Match[str]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Where a fact's subject and its value stand in a reading, what leads to them included."""
+    return (fact.start(), fact.start("relation")), (fact.end("relation"), fact.end())
+
+
+def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def writer_of(base: Base | Generator | None, plugin: str | Path | Use | None) -> Writer | None:

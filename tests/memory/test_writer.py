@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 import loragent as la
-from loragent.core import RowScore, TrainingRow
+from loragent.core import NO_USAGE
 from loragent.memory.ledger import Ledger
 from loragent.memory.passages import pieces
 from loragent.memory.phrases import answer
@@ -316,18 +317,20 @@ def test_the_shipped_writer_is_for_its_own_base(base: la.Base, memory: la.Memory
     assert writer_of(base, "another") is not None
 
 
-def test_of_facts_the_likely_ones_are_kept(base: la.Base, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_facts_the_likely_ones_are_kept(base: la.Base) -> None:
     reading = Reading.model_validate({"facts": [fact("Mira", "room", "214"), fact("Jon", "room", "12", since="May")]})
-    rows: list[TrainingRow] = []
+    raw = json.dumps({"facts": [fact.model_dump(exclude_none=True) for fact in reading.facts]})
+    ids = base.template.ids(raw)
+    ends = [len(base.template.decode(ids[: n + 1])) for n in range(len(ids))]
 
-    def score(asked: Sequence[TrainingRow], stack: object) -> list[RowScore]:
-        rows.extend(asked)
-        return [RowScore(nll, 9, 9) for nll in (0.6, 0.8)]
+    def kept(doubtful: str) -> list[str]:
+        """What is kept if the plugin is in doubt about the token in which something ends."""
+        unsure = next(n for n, end in enumerate(ends) if end >= raw.index(doubtful) + len(doubtful))
+        logprobs = tuple(-0.8 if n == unsure else -0.001 for n in range(len(ids)))
+        reply = la.Reply(raw, (), NO_USAGE, raw=raw, token_ids=tuple(ids), logprobs=logprobs)
+        return [item.subject for item in likely(reading, reply, base.template.decode).facts]
 
-    monkeypatch.setattr(base, "score", score)
-    first, nothing = likely(base, [], ["Mira is in 214, Jon in 12 from May.", "Hello!"], [reading, None])
-    assert [item.value for item in first.facts] == ["214"] if first else False
-    assert nothing is None
-    counted = [base.template.decode([i for i, on in zip(row.ids, row.mask, strict=True) if on]) for row in rows]
-    assert counted[1].endswith('{"subject": "Jon", "relation": "room", "value": "12", "since": "May"}')
-    assert "Mira" not in counted[1]
+    assert kept('{"facts"') == ["Mira", "Jon"]
+    assert kept("Mir") == kept("214") == ["Jon"]
+    assert kept("Jo") == kept("12") == kept("May") == ["Mira"]
+    assert kept('"room') == ["Mira", "Jon"]  # how a relation is called is no matter of right and wrong

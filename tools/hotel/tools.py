@@ -12,14 +12,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import loragent as la
 
 RoomType = Literal["single", "double", "family", "suite"]
+Extra = Literal["cot", "extra bed"]
 Kind = Literal["supplies", "cleaning", "repair", "laundry", "lost"]
 RATES = {"single": 85, "double": 120, "family": 165, "suite": 210}  # euros a night, breakfast included
 SLEEPS = {"single": 1, "double": 2, "family": 4, "suite": 2}
+BEDS = ("family", "suite")  # room for an extra bed
+EXTRA_BED = 25  # euros a night; a cot is free
 SUMMER = (7, 8)  # months in which every rate is higher
 SUMMER_MORE = 20
 LONGEST = 21
@@ -38,7 +41,7 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS rooms (number INTEGER PRIMARY KEY, type TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS bookings (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL, room INTEGER NOT NULL REFERENCES rooms, guests INTEGER NOT NULL,
-  arrival TEXT NOT NULL, departure TEXT NOT NULL CHECK (departure > arrival)
+  arrival TEXT NOT NULL, departure TEXT NOT NULL CHECK (departure > arrival), extra TEXT
 );
 CREATE TABLE IF NOT EXISTS requests (
   id INTEGER PRIMARY KEY, room INTEGER NOT NULL REFERENCES rooms, kind TEXT NOT NULL, what TEXT NOT NULL,
@@ -56,6 +59,8 @@ class Hotel:
         self._db.execute("PRAGMA foreign_keys = ON")
         self._db.executescript(SCHEMA)
         with self.writing() as db:
+            if "extra" not in [name for _, name, *_ in db.execute("PRAGMA table_info(bookings)")]:  # an older file
+                db.execute("ALTER TABLE bookings ADD COLUMN extra TEXT")
             db.executemany("INSERT OR IGNORE INTO rooms VALUES (?, ?)", ROOMS.items())
 
     @contextmanager
@@ -121,7 +126,7 @@ def price(room_type: RoomType, arrival: str, nights: int) -> str:
 
 
 @la.tool(said=("name", "arrival", "nights", "guests"))
-def book(name: str, room_type: RoomType, arrival: str, nights: int, guests: int) -> str:
+def book(name: str, room_type: RoomType, arrival: str, nights: int, guests: int, extra: Extra | None = None) -> str:
     """Book a room.
 
     Args:
@@ -130,50 +135,65 @@ def book(name: str, room_type: RoomType, arrival: str, nights: int, guests: int)
         arrival: the day of arrival, as the guest says it.
         nights: how many.
         guests: how many people.
+        extra: what else is wanted in it.
     """
     day = _day(arrival)
     departure = _after(day, _nights(nights))
-    if not 0 < guests <= SLEEPS[room_type]:
-        raise ValueError(f"a {room_type} is for {_count(SLEEPS[room_type], 'guest')}, not {guests}")
+    _fits(room_type, guests, extra)
     with HOTEL.writing() as db:
         free = HOTEL.free(room_type, day, nights)
         if not free:
             raise LookupError(f"no {room_type} is free from {_said(day)} for {_count(nights, 'night')}")
         db.execute(
-            "INSERT INTO bookings (name, room, guests, arrival, departure) VALUES (?, ?, ?, ?, ?)",
-            (_name(name), free[0], guests, day.isoformat(), departure.isoformat()),
+            "INSERT INTO bookings (name, room, guests, arrival, departure, extra) VALUES (?, ?, ?, ?, ?, ?)",
+            (_name(name), free[0], guests, day.isoformat(), departure.isoformat(), extra),
         )
-    return f"booked for {name}: {_stay(room_type, day, nights)}, {_rate(room_type, day)} euros a night"
+    rate = _rate(room_type, day) + (EXTRA_BED if extra == "extra bed" else 0)
+    return f"booked for {name}: {_stay(room_type, day, nights)}{_with(extra)}, {rate} euros a night"
 
 
-@la.tool(said=("name", "arrival", "new_arrival", "new_nights"))
-def change_booking(name: str, arrival: str, new_arrival: str | None = None, new_nights: int | None = None) -> str:
-    """Move a booking, or make it longer or shorter.
+@la.tool(said=("name", "arrival", "new_arrival", "new_nights", "new_guests"))
+def change_booking(
+    name: str,
+    arrival: str,
+    new_arrival: str | None = None,
+    new_nights: int | None = None,
+    more_nights: int | None = None,
+    new_room_type: RoomType | None = None,
+    new_guests: int | None = None,
+    extra: Extra | None = None,
+) -> str:
+    """Change a booking.
 
     Args:
         name: of the guest.
         arrival: the day of arrival as it is booked.
         new_arrival: the new day, if it changes.
         new_nights: the new number of nights, if it changes.
+        more_nights: how many nights longer; shorter, if below 0.
+        new_room_type: the new kind of room, if it changes.
+        new_guests: how many people now, if that changes.
+        extra: what else is wanted in the room.
     """
+    if all(v is None for v in (new_arrival, new_nights, more_nights, new_room_type, new_guests, extra)):
+        raise ValueError("nothing was said to change: the day, the nights, the room, the guests or an extra")
     with HOTEL.writing() as db:
-        number, room, start, end = _booking(name, arrival)
-        nights = _nights(new_nights) if new_nights is not None else (end - start).days
-        day = _day(new_arrival) if new_arrival else start
-        kind = ROOMS[room]
-        free = HOTEL.free(kind, day, nights, but=number)
+        booked = _booking(name, arrival)
+        nights = _nights((new_nights or booked.nights) + (more_nights or 0))
+        day = _day(new_arrival) if new_arrival else booked.day
+        kind = new_room_type or ROOMS[booked.room]
+        guests, extra = new_guests or booked.guests, extra or booked.extra
+        _fits(kind, guests, extra)
+        free = HOTEL.free(kind, day, nights, but=booked.number)
         if not free:
             raise LookupError(f"no {kind} is free from {_said(day)} for {_count(nights, 'night')}; nothing was changed")
+        room = booked.room if booked.room in free else free[0]
         db.execute(
-            "UPDATE bookings SET room = ?, arrival = ?, departure = ? WHERE id = ?",
-            (
-                room if room in free else free[0],
-                day.isoformat(),
-                (day + datetime.timedelta(nights)).isoformat(),
-                number,
-            ),
+            "UPDATE bookings SET room = ?, guests = ?, arrival = ?, departure = ?, extra = ? WHERE id = ?",
+            (room, guests, day.isoformat(), _after(day, nights).isoformat(), extra, booked.number),
         )
-    return f"changed for {name}: {_stay(kind, day, nights)}"
+    people = f", {_count(guests, 'guest')}" if new_guests else ""
+    return f"changed for {name}: {_stay(kind, day, nights)}{people}{_with(extra)}"
 
 
 @la.tool(said=("name", "arrival"))
@@ -185,9 +205,9 @@ def cancel_booking(name: str, arrival: str) -> str:
         arrival: the day of arrival as it is booked.
     """
     with HOTEL.writing() as db:
-        number, _, start, _ = _booking(name, arrival)
-        db.execute("DELETE FROM bookings WHERE id = ?", (number,))
-    return f"cancelled for {name}: {_said(start)}"
+        booked = _booking(name, arrival)
+        db.execute("DELETE FROM bookings WHERE id = ?", (booked.number,))
+    return f"cancelled for {name}: {_said(booked.day)}"
 
 
 @la.tool(said=("room",))
@@ -222,16 +242,36 @@ def _known(room: int) -> None:
         raise LookupError(f"there is no room {room}")
 
 
-def _booking(name: str, arrival: str) -> tuple[int, int, datetime.date, datetime.date]:
+class Booked(NamedTuple):
+    """What stands in the book."""
+
+    number: int
+    room: int
+    guests: int
+    day: datetime.date
+    nights: int
+    extra: Extra | None
+
+
+def _booking(name: str, arrival: str) -> Booked:
     day = _day(arrival)
     found = HOTEL.rows(
-        "SELECT id, room, arrival, departure FROM bookings WHERE lower(name) = lower(?) AND arrival = ?",
+        "SELECT id, room, guests, departure, extra FROM bookings WHERE lower(name) = lower(?) AND arrival = ?",
         _name(name), day.isoformat(),
     )  # fmt: skip
     if not found:
         raise LookupError(f"there is no booking for {name} from {_said(day)}")
-    number, room, start, end = found[0]
-    return number, room, datetime.date.fromisoformat(start), datetime.date.fromisoformat(end)
+    number, room, guests, departure, extra = found[0]
+    return Booked(number, room, guests, day, (datetime.date.fromisoformat(departure) - day).days, extra)
+
+
+def _fits(kind: str, guests: int, extra: str | None) -> None:
+    """Whether so many guests, and what they want besides, go into a kind of room."""
+    if extra == "extra bed" and kind not in BEDS:
+        raise ValueError(f"an extra bed doesn't fit into a {kind}")
+    sleeps = SLEEPS[kind] + (extra == "extra bed")
+    if not 0 < guests <= sleeps:
+        raise ValueError(f"a {kind} is for {_count(sleeps, 'guest')}, not {guests}")
 
 
 def _day(text: str) -> datetime.date:
@@ -277,6 +317,10 @@ def _rate(kind: str, day: datetime.date) -> int:
 
 def _stay(kind: str, day: datetime.date, nights: int) -> str:
     return f"{kind}, {_said(day)}, {_count(nights, 'night')}"
+
+
+def _with(extra: str | None) -> str:
+    return f", {'an' if extra == 'extra bed' else 'a'} {extra}" if extra else ""
 
 
 def _after(day: datetime.date, nights: int) -> datetime.date:

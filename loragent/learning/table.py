@@ -34,7 +34,8 @@ def read_table(path: Path, form: type[F], refused: type[LoragentError]) -> F:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"]))
-        what = f"unknown field {field}" if first["type"] == "extra_forbidden" else f"{field}: {first['msg']}"
+        wrong = f"{field} is {first['input']!r}: {first['msg']}"
+        what = f"unknown field {field}" if first["type"] == "extra_forbidden" else wrong
         raise refused(f"{path}: {what}", f"the fields are {fields}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise refused(f"{path} can't be read ({error})", "mend it") from error

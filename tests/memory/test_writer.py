@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import loragent as la
-from loragent.core import NO_USAGE
+from loragent.core import Usage
 from loragent.memory.ledger import Ledger
 from loragent.memory.passages import pieces
 from loragent.memory.phrases import answer
@@ -327,7 +327,7 @@ def test_of_facts_the_likely_ones_are_kept(base: la.Base) -> None:
         """What is kept if the plugin is in doubt about the token in which something ends."""
         unsure = next(n for n, end in enumerate(ends) if end >= raw.index(doubtful) + len(doubtful))
         logprobs = tuple(-0.8 if n == unsure else -0.001 for n in range(len(ids)))
-        reply = la.Reply(raw, (), NO_USAGE, raw=raw, token_ids=tuple(ids), logprobs=logprobs)
+        reply = la.Reply(raw, (), Usage(0, 0, 0.0, 0.0), raw=raw, token_ids=tuple(ids), logprobs=logprobs)
         return [item.subject for item in likely(reading, reply, base.template.decode).facts]
 
     assert kept('{"facts"') == ["Mira", "Jon"]

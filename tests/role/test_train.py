@@ -138,8 +138,8 @@ def test_long_rows_are_cut_behind_a_whole_answer(base: la.Base, tmp_path: Path) 
     [
         ("name = ", "can't be read"),
         ('nme = "x"', "unknown field nme"),
-        ("persona = 3", "persona: .* string"),
-        ('kind = "plan"', "kind: .*'role' or 'skill'"),
+        ("persona = 3", "persona is 3: .* string"),
+        ('kind = "plan"', "kind is 'plan': .*'role' or 'skill'"),
         ("[training]\nrank = 0", "rank"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_folder_that_is_no_set_of_tools(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(la.ToolError, match="unknown field colour"):
         load_toolset(folder)
     (folder / "toolset.toml").write_text("copies = 0")
-    with pytest.raises(la.ToolError, match=r"copies: .* greater than 0"):
+    with pytest.raises(la.ToolError, match=r"copies is 0: .* greater than 0"):
         load_toolset(folder)
     (folder / "tools.py").write_text("import nothing_of_that_name")
     with pytest.raises(la.ToolError, match="nothing_of_that_name"):

@@ -38,7 +38,6 @@ DAY = (
     "Lovely. We might come back in spring: is a family room free from 4 April?",
     "Three nights.",
     "Please book it then. There are four of us, and the name is Mira Osei.",
-    "Four guests, for three nights. Please book it.",
     "Oh, and the heating in 305 won't come on.",
     "Thank you so much, goodbye!",
 )

@@ -133,6 +133,17 @@ def test_two_who_want_the_last_room_get_one_booking_and_one_refusal(box: Toolbox
     assert "none free" in call(box, "availability", **STAY).content
 
 
+def test_who_says_yes_twice_books_once(box: Toolbox) -> None:
+    call(box, "book", name="Mira Osei", guests=2, **STAY)
+    again = call(box, "book", name="mira osei", guests=2, **STAY)
+    assert again.content == "book failed: mira osei has a booking from 4 April already"
+    assert "4 free" in call(box, "availability", **STAY).content
+    assert not call(box, "book", name="Mira Osei", guests=2, **{**STAY, "arrival": "9 April"}).error
+    moved = call(box, "change_booking", name="Mira Osei", arrival="9 April", new_arrival="4 April")
+    assert "has a booking from 4 April already" in moved.content
+    assert not call(box, "change_booking", name="Mira Osei", arrival="9 April", more_nights=1).error
+
+
 def test_a_change_that_does_not_fit_changes_nothing(box: Toolbox) -> None:
     for n in range(5):
         call(box, "book", name=f"Guest {n}", guests=1, **STAY)

@@ -141,6 +141,7 @@ def book(name: str, room_type: RoomType, arrival: str, nights: int, guests: int,
     departure = _after(day, _nights(nights))
     _fits(room_type, guests, extra)
     with HOTEL.writing() as db:
+        _only_one(name, day)
         free = HOTEL.free(room_type, day, nights)
         if not free:
             raise LookupError(f"no {room_type} is free from {_said(day)} for {_count(nights, 'night')}")
@@ -184,6 +185,7 @@ def change_booking(
         kind = new_room_type or ROOMS[booked.room]
         guests, extra = new_guests or booked.guests, extra or booked.extra
         _fits(kind, guests, extra)
+        _only_one(name, day, but=booked.number)
         free = HOTEL.free(kind, day, nights, but=booked.number)
         if not free:
             raise LookupError(f"no {kind} is free from {_said(day)} for {_count(nights, 'night')}; nothing was changed")
@@ -253,12 +255,22 @@ class Booked(NamedTuple):
     extra: Extra | None
 
 
-def _booking(name: str, arrival: str) -> Booked:
-    day = _day(arrival)
-    found = HOTEL.rows(
+def _bookings(name: str, day: datetime.date) -> list[tuple]:
+    return HOTEL.rows(
         "SELECT id, room, guests, departure, extra FROM bookings WHERE lower(name) = lower(?) AND arrival = ?",
         _name(name), day.isoformat(),
     )  # fmt: skip
+
+
+def _only_one(name: str, day: datetime.date, but: int = 0) -> None:
+    """Name and day are how a booking is found again, so no two have the same; and who says yes twice books once."""
+    if any(number != but for number, *_ in _bookings(name, day)):
+        raise LookupError(f"{name} has a booking from {_said(day)} already")
+
+
+def _booking(name: str, arrival: str) -> Booked:
+    day = _day(arrival)
+    found = _bookings(name, day)
     if not found:
         raise LookupError(f"there is no booking for {name} from {_said(day)}")
     number, room, guests, departure, extra = found[0]

@@ -81,8 +81,8 @@ class Runner:
         """Read one token of each row; returns logits [rows, vocabulary]."""
         width = max(row.done for row in rows) + 1
         self.cache.reserve(len(rows), width)
-        ids = torch.tensor([[row.ids[-1]] for row in rows]).to(self._device)
-        positions = torch.tensor([[row.done] for row in rows]).to(self._device)
+        read = torch.tensor([[row.ids[-1] for row in rows], [row.done for row in rows]])
+        ids, positions = read.to(self._device).unsqueeze(2)
         plan = self.planner.decoding([row.mounts for row in rows])
         slots = [row.slot for row in rows]
         if self._graphs is None or slots != list(range(len(rows))):  # others are part of a step that is tried again

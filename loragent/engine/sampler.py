@@ -28,15 +28,14 @@ def sample(logits: Tensor, rows: Sequence[Sampling], banned: Sequence[Sequence[i
         logits: [rows, vocabulary]; changed in place.
         banned: token ids that a row may not take now.
     """
-    for i, ids in enumerate(banned):
-        if ids:
-            logits[i, list(ids)] = -torch.inf
+    if bans := [(i, token) for i, ids in enumerate(banned) for token in ids]:
+        logits[tuple(torch.tensor(bans).to(logits.device).T)] = -torch.inf
     best, greedy = logits.max(-1)  # not a number if any is
-    finite, taken = best.isfinite().tolist(), greedy.tolist()
+    taken = greedy.masked_fill_(~best.isfinite(), -1).tolist()  # one answer of the device, not two
     for i, settings in enumerate(rows):
-        if finite[i] and settings.temperature >= COLDEST:
+        if taken[i] >= 0 and settings.temperature >= COLDEST:
             taken[i] = _draw(logits[i], settings)
-    return [token if fine else None for token, fine in zip(taken, finite, strict=True)]
+    return [token if token >= 0 else None for token in taken]
 
 
 def sample_among(logits: Tensor, settings: Sampling, allowed: Tensor) -> int | None:

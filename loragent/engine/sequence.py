@@ -19,6 +19,7 @@ from .constraint import Constraint
 from .lora import Stack
 from .prefix import NO_MEMORY, StackKey, Trunk, alike, common
 from .sampler import Sampling, log_probability, sample_among
+from .transcript import HALF, Transcript
 
 
 class Sequence:
@@ -71,7 +72,7 @@ class Sequence:
         self.sampling = Sampling(request.temperature, request.top_p, generator)
         self._submitted = time.perf_counter() if asked is None else asked
         self._first_token = 0.0
-        self._text, self._shown = "", 0
+        self._transcript, self._text, self._shown = Transcript(template.decode), "", 0
         self.logprobs: list[float] = []
         self._pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._future: Future[Reply] = Future()
@@ -143,7 +144,7 @@ class Sequence:
         """Take the next token and decide whether the answer is whole."""
         self._first_token = self._first_token or time.perf_counter()
         self.ids.append(token)
-        self._text = self._template.decode(self.ids[self.prompt_tokens :])
+        self._text = self._transcript.add(token)
         cut = min((at for s in self.request.stop if (at := self._words().find(s)) >= 0), default=-1)
         if cut >= 0:
             self._text = self._text[:cut]
@@ -210,7 +211,7 @@ class Sequence:
         text = self._text
         if not self.finish:
             held = max((_overlap(text, s) for s in (*self.request.stop, CALL)), default=0)
-            text = text[: len(text) - held].rstrip("�")
+            text = text[: len(text) - held].rstrip(HALF)
         text = text.split(CALL, 1)[0]
         if len(text) > self._shown:
             self._pieces.put(text[self._shown :])

@@ -23,10 +23,10 @@ from loragent.engine import Sequence
 from loragent.engine.runner import Runner
 from loragent.model.default import CHAT_TEMPLATE
 
-torch.set_num_threads(2)
+torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
 
-def save_tiny(folder: Path, seed: int = 0, layers: int = 4) -> Path:
+def save_tiny(folder: Path, seed: int = 0, layers: int = 4, hidden: int = 32) -> Path:
     """A random Llama with a byte-level tokenizer and loragent's chat template."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -44,9 +44,9 @@ def save_tiny(folder: Path, seed: int = 0, layers: int = 4) -> Path:
     fast.save_pretrained(folder)
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=len(fast), hidden_size=32, intermediate_size=64, num_hidden_layers=layers, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True, eos_token_id=2, bos_token_id=1,
-        initializer_range=0.3,
+        vocab_size=len(fast), hidden_size=hidden, intermediate_size=2 * hidden, num_hidden_layers=layers,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=True,
+        eos_token_id=2, bos_token_id=1, initializer_range=0.3,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder

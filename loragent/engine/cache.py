@@ -113,7 +113,11 @@ def _grown(old: Tensor, slots: int, tokens: int) -> Tensor:
 
 
 class CacheView:
-    """What transformers' attention layers see of the cache: ``update`` stores and returns."""
+    """What transformers' attention layers see of the cache: ``update`` stores and returns.
+
+    Attributes:
+        adjacent: whether the rows lie side by side.
+    """
 
     is_sliding = (False,)
     is_compileable = False
@@ -121,9 +125,10 @@ class CacheView:
     def __init__(self, cache: KeyValueCache, slots: Sequence[int], positions: Tensor, tokens: int) -> None:
         self._cache, self._tokens = cache, tokens
         self._rows = torch.tensor(slots, device=positions.device)[:, None]  # [rows, 1]
-        first, adjacent = slots[0], list(slots) == list(range(slots[0], slots[0] + len(slots)))
+        first = slots[0]
+        self.adjacent = list(slots) == list(range(first, first + len(slots)))
         # Of rows that lie side by side a view will do; others are copied together.
-        self._part: Any = slice(first, first + len(slots)) if adjacent else self._rows[:, 0]
+        self._part: Any = slice(first, first + len(slots)) if self.adjacent else self._rows[:, 0]
         self._positions = positions
 
     def update(self, key: Tensor, value: Tensor, layer_idx: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -133,6 +138,12 @@ class CacheView:
         k[self._rows, :, self._positions] = key.transpose(1, 2)
         v[self._rows, :, self._positions] = value.transpose(1, 2)
         return k[self._part, :, : self._tokens], v[self._part, :, : self._tokens]
+
+    def slots(self, like: Tensor, layer_idx: int) -> tuple[Tensor, Tensor]:
+        """The memory of the rows, which must be :attr:`adjacent`: [rows, heads, tokens, head_dim]."""
+        k = self._cache._layer(self._cache.k, layer_idx, like)
+        v = self._cache._layer(self._cache.v, layer_idx, like)
+        return k[self._part], v[self._part]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Asked by transformers only where no positions are given; ours always are."""

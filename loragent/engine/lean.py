@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import gpu
 from .cache import CacheView
 from .decoder import Pass
 from .lora import Fan, Plan
@@ -44,6 +45,7 @@ class _Shared(NamedTuple):
         cos, sin: [n, 1, head_dim]; the first half of sin is negated.
         mask: [rows, 1, group * q, k] of 0 and -inf, or None for causal; for rows of one token in float32
             on a CPU [rows * kv heads, group, k].
+        positions: [rows, 1], where one kernel rotates, stores and attends; then there is no mask.
     """
 
     plan: Plan
@@ -52,6 +54,7 @@ class _Shared(NamedTuple):
     sin: Tensor
     mask: Tensor | None
     cache: CacheView | None
+    positions: Tensor | None
 
 
 class LeanDecoder:
@@ -88,7 +91,7 @@ class LeanDecoder:
         """See :class:`loragent.engine.decoder.Decoder`."""
         known = step.hidden if step.hidden is not None else F.embedding(step.ids, self._embed)
         x = self.through(plan, step, known.reshape(step.ids.numel(), -1).to(self._dtype))
-        return F.rms_norm(x, x.shape[1:], self._norm, self._epsilon).view(*step.ids.shape, -1)
+        return self._normalised(x, self._norm).view(*step.ids.shape, -1)
 
     def through(self, plan: Plan, step: Pass, x: Tensor) -> Tensor:
         """The layers. x: [rows * q, d] -> the same shape."""
@@ -96,16 +99,19 @@ class LeanDecoder:
         cos, sin = (t.to(x.dtype).view(len(x), 1, -1) for t in self._rotary(x, step.positions))
         half = self._head_dim // 2
         sin = torch.cat([-sin[..., :half], sin[..., half:]], -1)
-        mask = step.mask
+        single = step.ids.shape[1] == 1 and step.cache is not None and step.cache.adjacent
+        positions = step.positions if single and gpu.attends(x, self._head_dim) else None
+        mask = step.mask if positions is None else None
         if mask is not None:
             mask = torch.zeros(mask.shape, dtype=x.dtype, device=x.device).masked_fill_(~mask, -torch.inf)
             mask = mask.repeat(1, 1, self._group, 1)
             if step.ids.shape[1] == 1 and x.device.type == "cpu" and x.dtype == torch.float32:
                 mask = mask.expand(-1, self._kv, -1, -1).flatten(0, 1)
-        shared = _Shared(plan, rows, cos, sin, mask, step.cache)
+        shared = _Shared(plan, rows, cos, sin, mask, step.cache, positions)
+        x = x.clone()  # layers add to it in place
         for layer in self._layers[step.level :]:
             if layer.index in step.taps:
-                step.taps[layer.index] = x.view(rows, -1, x.shape[1])
+                step.taps[layer.index] = x.clone().view(rows, -1, x.shape[1])
             x = self._attend(layer, x, shared)
             x = self._feed(layer, x, plan)
         return x
@@ -113,20 +119,34 @@ class LeanDecoder:
     def _attend(self, layer: _Layer, x: Tensor, shared: _Shared) -> Tensor:
         """x: [n, d] -> x + attention."""
         of_qkv, of_o, _, _ = layer.fans
-        head_dim, rotated = self._head_dim, self._heads + self._kv
-        normed = F.rms_norm(x, x.shape[1:], layer.norm_in, self._epsilon)
+        head_dim = self._head_dim
+        normed = self._normalised(x, layer.norm_in)
         qkv = layer.qkv(normed)
         if (update := shared.plan.get(of_qkv)) is not None:
             widths = [self._heads * head_dim, self._kv * head_dim, self._kv * head_dim]
             update.add_to(torch.split(qkv, widths, 1), normed)
-        qkv = qkv.view(len(x), -1, head_dim)
-        turned = qkv[:, :rotated]
-        turned = torch.addcmul(turned * shared.cos, turned.roll(head_dim // 2, -1), shared.sin)
-        mixed = self._mix(turned[:, : self._heads], turned[:, self._heads :], qkv[:, rotated:], layer.index, shared)
+        turn = self._turn_and_mix if shared.positions is None else self._at_once
+        mixed = turn(qkv, layer.index, shared)
         y = layer.o.add(mixed, x)
         if (update := shared.plan.get(of_o)) is not None:
             update.add_to([y], mixed)
         return y
+
+    def _at_once(self, qkv: Tensor, index: int, shared: _Shared) -> Tensor:
+        """What :meth:`_turn_and_mix` does, for rows of one token in one kernel."""
+        assert shared.cache is not None
+        assert shared.positions is not None
+        like = qkv[:, : self._kv * self._head_dim].view(shared.rows, self._kv, 1, self._head_dim)
+        k, v = shared.cache.slots(like, index)
+        return gpu.attend(qkv, shared.cos, shared.sin, shared.positions, k, v, self._heads, self._scale)
+
+    def _turn_and_mix(self, qkv: Tensor, index: int, shared: _Shared) -> Tensor:
+        """Queries and keys are rotated (Su et al. 2021), then attend. qkv: [n, ...] -> [n, heads * head_dim]."""
+        rotated = self._heads + self._kv
+        qkv = qkv.view(len(qkv), -1, self._head_dim)
+        turned = qkv[:, :rotated]
+        turned = torch.addcmul(turned * shared.cos, turned.roll(self._head_dim // 2, -1), shared.sin)
+        return self._mix(turned[:, : self._heads], turned[:, self._heads :], qkv[:, rotated:], index, shared)
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, index: int, shared: _Shared) -> Tensor:
         """q: [n, heads, head_dim]; k, v: [n, kv heads, head_dim] -> [n, heads * head_dim].
@@ -150,15 +170,21 @@ class LeanDecoder:
         y = F.scaled_dot_product_attention(q, k, v, shared.mask, scale=self._scale)
         return y.view(rows, kv, group, -1, head_dim).permute(0, 3, 1, 2, 4).reshape(n, -1)
 
+    def _normalised(self, x: Tensor, weight: Tensor) -> Tensor:
+        """RMSNorm. x: [n, d]."""
+        if gpu.fuses(x):
+            return gpu.normalised(x, weight, self._epsilon)
+        return F.rms_norm(x, x.shape[1:], weight, self._epsilon)
+
     def _feed(self, layer: _Layer, x: Tensor, plan: Plan) -> Tensor:
         """x: [n, d] -> x + mlp."""
         _, _, of_wide, of_down = layer.fans
-        normed = F.rms_norm(x, x.shape[1:], layer.norm_mid, self._epsilon)
+        normed = self._normalised(x, layer.norm_mid)
         wide = layer.wide(normed)
         gate, up = wide.chunk(2, 1)
         if (update := plan.get(of_wide)) is not None:
             update.add_to([gate, up], normed)
-        inner = F.silu(gate).mul_(up)
+        inner = gpu.gated(wide) if gpu.fuses(wide) else F.silu(gate).mul_(up)
         y = layer.down.add(inner, x)
         if (update := plan.get(of_down)) is not None:
             update.add_to([y], inner)

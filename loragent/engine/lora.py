@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..plugin import LoraPair, LoraWeights
+from .gpu import add_stacks, fuses
 
 Fan = tuple[str, ...]  # paths of linear layers that read the same input
 Parts = tuple[tuple[slice, Tensor], ...]  # of each layer of a fan: which columns are its own, and its B
@@ -178,6 +179,9 @@ class ByRow:
     def add_to(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         """See :class:`Update`."""
         rows = len(self.a)
+        if len(x) == rows and fuses(x):
+            add_stacks(outputs, x, self.a, [b for _, b in self.parts])
+            return
         inner = torch.bmm(x.view(rows, -1, x.shape[1]), self.a.transpose(1, 2))
         for y, (columns, b) in zip(outputs, self.parts, strict=True):
             if b.shape[1]:

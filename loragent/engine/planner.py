@@ -52,7 +52,7 @@ class Planner:
 
     def _plan(self, stacks: Sequence[Stack]) -> Plan:
         runs = _runs(stacks)
-        if len(runs) <= DECODING_RUNS:
+        if not runs or (len(runs) <= DECODING_RUNS and not self._rows_always):
             return self._by_run(stacks, runs)
         return self._by_row.plan(stacks) if self._rows_are_faster(stacks) else self._masked.plan(stacks)
 

@@ -19,7 +19,7 @@ class Product(Protocol):
         ...
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """x: [n, in], y: [n, out] -> y plus what :meth:`__call__` gives."""
+        """x: [n, in], y: [n, out] -> y plus what :meth:`__call__` gives; y may be written over."""
         ...
 
 
@@ -45,8 +45,8 @@ class Dense:
         if self._onednn:
             return _onednn().binary(x, y, self._weight, self._bias, "add")  # type: ignore[no-any-return]
         if self._bias is not None:
-            y = y + self._bias
-        return torch.addmm(y, x, self._weight.T)
+            y += self._bias
+        return y.addmm_(x, self._weight.T)  # in place: else y is copied first, on a GPU by a kernel of its own
 
 
 @lru_cache(maxsize=1)

@@ -14,10 +14,16 @@ import loragent as la
 from loragent.core import TrainingRow
 from loragent.engine import graphs
 from loragent.training import TrainSettings
-from tests.conftest import dialogues
+from tests.conftest import dialogues, save_tiny
 from tests.engine.test_against_peft import TEXTS, peft_greedy
 
 pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module", params=[32, 64])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads of 8 features, which the fused attention does not take, and of 16."""
+    return save_tiny(tmp_path_factory.mktemp("base") / "tiny", hidden=request.param)
 
 
 @pytest.fixture

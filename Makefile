@@ -31,7 +31,7 @@ lint: setup
 
 test: lint
 	@echo "==> tests on a tiny random base"
-	@OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	@OMP_WAIT_POLICY=PASSIVE OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 slow: base
 	@echo "==> tests on the real base"

@@ -38,6 +38,8 @@ DAY = (
     "Lovely. We might come back in spring: is a family room free from 4 April?",
     "Three nights.",
     "Please book it then. There are four of us, and the name is Mira Osei.",
+    "Could we stay one night longer, do you think?",
+    "Yes, please.",
     "Oh, and the heating in 305 won't come on.",
     "Thank you so much, goodbye!",
 )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-MOST_PARTS = 3  # of a fan: q, k and v
+_PARTS = 3  # of a fan: q, k and v
 _TILE = 16384  # of a matrix that a program holds in registers
 _OUT = 512  # columns that a program of a stack's second product makes
 _KEYS = 64  # that a program of attention reads at a time
@@ -46,7 +46,7 @@ def add_stacks(outputs: Sequence[Tensor], x: Tensor, a: Tensor, b: Sequence[Tens
         b: [rows, columns, out] of each layer.
     """
     rows, _, inner = a.shape
-    spare = MOST_PARTS - len(b)
+    spare = _PARTS - len(b)
     ranks, widths = ([m.shape[i] for m in b] + [0] * spare for i in (1, 2))
     b, outputs = [*b, *[b[0]] * spare], [*outputs, *[outputs[0]] * spare]
     block_r = _power(max(ranks))

@@ -22,7 +22,6 @@ def say(what): print(what, flush=True)
 """
 TELL = """
 memory = la.Memory(sys.argv[2], base=Reader(), embedder=Words())
-say("ready")
 for n in range(100000):
     memory.remember(la.Fact(subject=f"guest {n}", relation="room", value=f"value{n:05}"))
     if n % 4 == 3:
@@ -36,7 +35,6 @@ curriculum.known_by = lambda base, plugin, records: frozenset(record.id for reco
 sleep.HARM = 1e9
 with la.Base.load(sys.argv[3], device="cpu", library=sys.argv[2] + "/library") as base:
     memory = la.Memory(sys.argv[2] + "/m", base=base, embedder=Words())
-    say("ready")
     for n in range(1000):
         memory.remember(la.Fact(subject=f"guest {n}", relation="room", value=f"value{n:05}"))
         say(f"told {n}")
@@ -45,14 +43,15 @@ with la.Base.load(sys.argv[3], device="cpu", library=sys.argv[2] + "/library") a
 
 
 def killed(script: str, *arguments: str, after: float) -> list[str]:
-    """Run a script, kill it some seconds after it was ready; the lines that it had said."""
+    """Run a script, kill it some seconds after the first was told; the lines that it had said."""
     command = [sys.executable, "-c", BEGIN + script, str(ROOT), *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
+    first = process.stdout.readline()
+    assert first == "told 0\n"
     time.sleep(after)
     process.kill()
-    return process.stdout.read().splitlines()
+    return (first + process.stdout.read()).splitlines()
 
 
 @pytest.mark.parametrize("seed", [1, 2])

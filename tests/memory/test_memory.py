@@ -43,7 +43,7 @@ def test_a_closed_value_is_never_found_again(memory: la.Memory) -> None:
 
 
 def test_what_is_to_hold_later_closes_nothing_yet(memory: la.Memory) -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=1.5)
+    soon = datetime.now(UTC) + timedelta(seconds=4)
     memory.remember([MIRA, la.Fact(subject="Mira Osei", relation="room", value="305", valid_from=soon)])
     assert texts(memory.facts()) == texts(memory.search("mira osei room")) == ["Mira Osei, room: 214"]
     assert memory.consult("Which room is Mira Osei in?").text == "Mira Osei's room is 214."

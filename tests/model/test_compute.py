@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,13 @@ import pytest
 import torch
 
 from loragent.model import aside, breathe, compute
-from loragent.model.compute import TURNS
+from loragent.model.compute import TURNS, _worker
+
+
+def wait_for_urgent() -> None:
+    """In a long job: hold it up until somebody has asked."""
+    while not _worker()._urgent:
+        time.sleep(1e-3)
 
 
 def test_all_computes_on_one_thread_and_loads_on_another() -> None:
@@ -36,13 +43,12 @@ def test_errors_reach_whoever_asked() -> None:
 
 def test_urgent_jobs_pass_a_long_one_where_it_breathes() -> None:
     order: list[str] = []
-    begun, asked = threading.Event(), threading.Event()
+    begun = threading.Event()
 
     def long() -> None:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             begun.set()
-            asked.wait()
-            time.sleep(0.05)
+            wait_for_urgent()
             order.append("first half")
             breathe()
             order.append("second half")
@@ -55,7 +61,6 @@ def test_urgent_jobs_pass_a_long_one_where_it_breathes() -> None:
         slow = pool.submit(compute, long)
         begun.wait()
         quick = pool.submit(compute, answer, urgent=True)
-        asked.set()
         slow.result()
         quick.result()
     assert order == ["first half", "answer", "second half"]
@@ -63,24 +68,36 @@ def test_urgent_jobs_pass_a_long_one_where_it_breathes() -> None:
 
 def test_a_long_job_is_passed_by_so_many_and_no_more() -> None:
     passed: list[int] = []
-    stop, begun = threading.Event(), threading.Event()
+
+    def long() -> int:
+        for _ in range(2 * TURNS):
+            _worker().ask(lambda: passed.append(1), urgent=True)
+        breathe()
+        return len(passed)
+
+    assert compute(long) == TURNS
+
+
+def test_one_who_was_served_may_ask_again_before_a_long_job_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[_worker.__module__], "PATIENCE", 60)  # nobody waits that long
+    passed: list[int] = []
+    begun = threading.Event()
 
     def long() -> int:
         begun.set()
-        time.sleep(0.05)
+        wait_for_urgent()
         breathe()
         return len(passed)
 
     def asking() -> None:
         begun.wait()
-        while not stop.is_set():
+        for _ in range(TURNS):
             compute(lambda: passed.append(1), urgent=True)
 
     with ThreadPoolExecutor(2) as pool:
-        pool.submit(asking)
-        slow = pool.submit(compute, long)
-        assert slow.result(10) == TURNS
-        stop.set()
+        asked = pool.submit(asking)
+        assert pool.submit(compute, long).result() == TURNS
+        asked.result()
 
 
 def test_what_computes_does_not_wait_for_what_loads() -> None:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
+from types import MappingProxyType
 
 from ..base import Base
 from ..core import Message, RowScore, TrainingRow, Use
@@ -46,6 +47,7 @@ class MemoryCurriculum:
 
     beneath: Sequence[Use] = ()  # facts are asked of it alone
     asked = True
+    settings: Mapping[str, float] = MappingProxyType({})  # none but a night's
 
     def __init__(self, base: Base, new: Sequence[Record], old: Sequence[Record], known: frozenset[str]) -> None:
         self._base, self.new, self.old, self._known = base, new, old, known

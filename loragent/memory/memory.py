@@ -219,7 +219,7 @@ class Memory:
         The base goes on answering meanwhile.
 
         Args:
-            settings: fields of ``TrainSettings`` over those of a night.
+            settings: fields of ``TrainSettings`` over those of a night and of what it teaches.
             resume: go on with a night that was stopped.
 
         Raises:
@@ -228,7 +228,8 @@ class Memory:
         """
         if not isinstance(self._base, Base):
             raise MemoryFault(*_NO_BASE)
-        chosen = TrainSettings.parse({**SETTINGS.model_dump(), **(settings or {})})
+        chosen = settings or {}
+        TrainSettings.parse({**SETTINGS.model_dump(), **chosen})  # a wrong one is refused before anything is taught
         base, began, made = self._base, _now().isoformat(), list[Night]()
 
         def teach(slot: Slot, lesson: Lesson) -> Night:
@@ -239,7 +240,7 @@ class Memory:
                 lesson,
                 run,
                 publishing=self._publishing,
-                settings=chosen,
+                settings=TrainSettings.parse({**SETTINGS.model_dump(), **lesson.settings, **chosen}),
                 resume=resume,
                 on_step=on_step,
             )

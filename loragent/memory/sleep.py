@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -72,6 +72,7 @@ class Lesson(Protocol):
         beneath: the plugins that it is mounted on.
         asked: whether it is mounted for nothing but questions that it answers for; then it is asked as loud as it was
             trained.
+        settings: fields of ``TrainSettings`` that it wants otherwise than other nights.
     """
 
     @property
@@ -88,6 +89,9 @@ class Lesson(Protocol):
 
     @property
     def asked(self) -> bool: ...
+
+    @property
+    def settings(self) -> Mapping[str, float]: ...
 
     @property
     def data_sha256(self) -> str:

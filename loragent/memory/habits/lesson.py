@@ -20,6 +20,10 @@ from .voice import Practice, Voice, said
 SPOKEN = 1.5  # times the nats a letter of English, up to which a base speaks another language
 KEPT = 0.8  # of the answers that can show it, from which a habit is kept
 PASSES = 3  # over all rows
+ROLE_PASSES = 2  # where a role is taught: it has more answers
+ROLE_SETTINGS = {
+    "learning_rate": 7e-4
+}  # its answers are to change in few words; facts' rate spoils the others (ADR 28)
 
 
 class HabitLesson:
@@ -36,6 +40,7 @@ class HabitLesson:
     def __init__(self, base: Base, habits: Mapping[str, Record], voice: Voice) -> None:
         self._base, self._habits, self._manner = base, habits, manner_of(habits.values())
         self._voice, self.beneath = voice, voice.stack
+        self.settings: Mapping[str, float] = ROLE_SETTINGS if voice.stack else {}
         self._held, self.judged = general(base.template, prose=True)
         self.new = list(habits.values())
 
@@ -49,7 +54,7 @@ class HabitLesson:
         teachers = self._base.teach(self._held, self.beneath)
         taught = [row_of(self._base.template, _dialogue(practice)) for practice in self._practices[0]]
         held = [replace(row, teacher=teacher) for row, teacher in zip(self._held, teachers, strict=True)]
-        return (taught + held) * PASSES
+        return (taught + held) * (ROLE_PASSES if self._voice.stack else PASSES)
 
     def alone(self) -> list[RowScore]:
         """What is scored on the rows to judge by without this manner."""

@@ -12,7 +12,7 @@ from ...learning import digest_of
 from .everyday import Everyday, everyday
 from .manner import Manner
 
-TRAINED, CHECKED = 120, 16  # conversations, at most
+TRAINED, CHECKED = 200, 16  # conversations, at most
 FEW = 40  # of a role's own, below which everyday ones are added
 ANSWER_TOKENS = 96
 SEED = 13

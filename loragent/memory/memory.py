@@ -228,8 +228,11 @@ class Memory:
         """
         if not isinstance(self._base, Base):
             raise MemoryFault(*_NO_BASE)
-        chosen = settings or {}
-        TrainSettings.parse({**SETTINGS.model_dump(), **chosen})  # a wrong one is refused before anything is taught
+
+        def settled(own: Mapping[str, Any]) -> TrainSettings:
+            return TrainSettings.parse({**SETTINGS.model_dump(), **own, **(settings or {})})
+
+        settled({})  # what is wrong is refused before anything is taught
         base, began, made = self._base, _now().isoformat(), list[Night]()
 
         def teach(slot: Slot, lesson: Lesson) -> Night:
@@ -240,7 +243,7 @@ class Memory:
                 lesson,
                 run,
                 publishing=self._publishing,
-                settings=TrainSettings.parse({**SETTINGS.model_dump(), **lesson.settings, **chosen}),
+                settings=settled(lesson.settings),
                 resume=resume,
                 on_step=on_step,
             )

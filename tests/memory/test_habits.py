@@ -45,6 +45,7 @@ def _shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice, "everyday", lambda: (taught[:6], checked[:6]))
     monkeypatch.setattr(lesson, "general", lambda template, prose: tuple(part[:2] for part in general(template)))
     monkeypatch.setattr(lesson, "PASSES", 1)
+    monkeypatch.setattr(lesson, "ROLE_PASSES", 1)
 
 
 # -- what a manner is ------------------------------------------------------------------------------
@@ -304,6 +305,7 @@ def test_a_role_learns_it_on_answers_of_its_own(memory: la.Memory, base: la.Base
     voice_ = Voice(agent.stack, tuple)
     plugin = memory.manner("mira", voice_)
     assert plugin is not None
+    assert plugin.manifest.settings["learning_rate"] == lesson.ROLE_SETTINGS["learning_rate"]
     assert [m.name for m in agent.run("Hello", user="mira").stack] == ["desk", plugin.name]
     assert memory.manner("mira") is None  # the bare base has not learnt it
 

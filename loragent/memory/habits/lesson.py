@@ -21,9 +21,7 @@ SPOKEN = 1.5  # times the nats a letter of English, up to which a base speaks an
 KEPT = 0.8  # of the answers that can show it, from which a habit is kept
 PASSES = 3  # over all rows
 ROLE_PASSES = 2  # where a role is taught: it has more answers
-ROLE_SETTINGS = {
-    "learning_rate": 7e-4
-}  # its answers are to change in few words; facts' rate spoils the others (ADR 28)
+ROLE_SETTINGS = {"learning_rate": 7e-4}  # few of its words are to change; the rate of facts spoils the others
 
 
 class HabitLesson:

@@ -13,6 +13,7 @@ from itertools import chain, count
 
 from ..core import NOT_SAID, GenerationRequest, Message, Recall, Reply, ToolCall, ToolResult, Usage
 from ..core import Generator as Model
+from ..memory.fact import says
 from ..tool import Toolbox
 from ..tool.said import heard_in
 
@@ -101,6 +102,8 @@ def steps(ask: Ask, own: frozenset[str], most: int, choice: str, question: str =
             said += [result.as_message() for result in read]
         # What was asked for was called; to insist would never end.
         choice = "auto" if len(read) == len(called) else "none"
+    if recalls and not results:
+        replies[-1] = _held_to(recalls[0], replies[-1])
     whole = replace(_whole(replies, results), recalls=recalls)
     return Turn(replace(whole, finish=MAX_CALLS) if ended else whole, (*said, replies[-1].as_message()))
 
@@ -116,6 +119,13 @@ def _from_memory(recall: Recall) -> Turn:
     """What a plugin remembers is the answer."""
     reply = Reply(recall.text, recall.stack, recall.usage, recalls=(recall,), raw=recall.text)
     return Turn(reply, (reply.as_message(),))
+
+
+def _held_to(recall: Recall, reply: Reply) -> Reply:
+    """An answer that says the fact which was read for it; small models read past what stands before them."""
+    if not recall.value or reply.tool_calls or says(reply.text, recall.value):
+        return reply
+    return replace(reply, text=recall.text)
 
 
 def _made(
@@ -158,13 +168,13 @@ def stream(
     consult: Consult | None = None,
 ) -> Iterator[str | ToolResult | Turn]:
     """Take all steps of a turn: pieces of text and results as they come, the turn at the end."""
+    held = False  # back, since something else than these words may have to be said
     try:
         wanted = next(turn)
         while True:
             if isinstance(wanted, Recalling):
                 recall = _consulted(consult, wanted)
-                if recall.source == "plugin":
-                    yield recall.text
+                held = recall.source == "plugin" or bool(recall.value)
                 wanted = turn.send(recall)
                 continue
             if isinstance(wanted, Making):
@@ -176,9 +186,11 @@ def stream(
             for item in answers(wanted.request if isinstance(wanted, Quiet) else wanted):
                 if isinstance(item, Reply):
                     wanted = turn.send(item)
-                elif not quiet:
+                elif not (quiet or held):
                     yield item
     except StopIteration as end:
+        if held and end.value.reply.text:
+            yield end.value.reply.text
         yield end.value
 
 
@@ -189,13 +201,13 @@ async def astream(
     consult: Consult | None = None,
 ) -> AsyncIterator[str | ToolResult | Turn]:
     """:func:`stream` for asyncio."""
+    held = False  # back, since something else than these words may have to be said
     try:
         wanted = next(turn)
         while True:
             if isinstance(wanted, Recalling):
                 recall = await asyncio.to_thread(_consulted, consult, wanted)
-                if recall.source == "plugin":
-                    yield recall.text
+                held = recall.source == "plugin" or bool(recall.value)
                 wanted = turn.send(recall)
                 continue
             if isinstance(wanted, Making):
@@ -207,9 +219,11 @@ async def astream(
             async for item in answers(wanted.request if isinstance(wanted, Quiet) else wanted):
                 if isinstance(item, Reply):
                     wanted = turn.send(item)
-                elif not quiet:
+                elif not (quiet or held):
                     yield item
     except StopIteration as end:
+        if held and end.value.reply.text:
+            yield end.value.reply.text
         yield end.value
 
 

@@ -195,6 +195,7 @@ class Recall:
         source: who answered: the plugin, the store, or nobody.
         confidence: 0 to 1.
         facts: ids of the records that it rests on.
+        value: of the fact that it rests on, if that is one; who answers from it has to say that.
         version: of the plugin that answered.
         stack: that plugin.
         usage: tokens and milliseconds.
@@ -207,6 +208,7 @@ class Recall:
     version: str = ""
     stack: tuple[Mounted, ...] = ()
     usage: Usage = NO_USAGE
+    value: str = ""
 
     def __str__(self) -> str:
         return self.text

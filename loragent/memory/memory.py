@@ -156,11 +156,11 @@ class Memory:
         """:meth:`ask` for somebody who reads what the store has found himself.
 
         Args:
-            voice: of who asks; what a plugin answers is said with the user's form of address and sign-off, where it has
-                learnt them.
+            voice: of who asks; a fact, and what a plugin answers, is said with the user's form of address and sign-off,
+                where it has learnt them.
         """
         recall = self._asking.answered(question, Scope(user, agent, thread), stored)
-        if recall.source != "plugin" or voice is None:
+        if voice is None or not (recall.value or recall.source == "plugin"):
             return recall
         text = self._manners.restyled(recall.text, user, voice)
         return replace(recall, text=text) if all(agrees(text, r) for r in self._ledger.get(recall.facts)) else recall

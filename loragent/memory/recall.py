@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from ..base import Base
 from ..core import GenerationRequest, Generator, Message, Recall
 from .agreement import agrees, rests_on
-from .fact import Note, Record
+from .fact import Fact, Note, Record, Told
 from .phrases import answer
 from .slot import Slot, asked_as
 
@@ -55,7 +55,8 @@ def stored(found: Found) -> Recall:
     """What was found as the store has it; no model is asked."""
     first = found.records[0].told
     text = "\n".join(found.lines) if isinstance(first, Note) else answer(first)
-    return Recall(text, "store", max(0.0, min(1.0, found.score)), tuple(record.id for record in found.records))
+    score, records = max(0.0, min(1.0, found.score)), tuple(record.id for record in found.records)
+    return Recall(text, "store", score, records, value=_value(first))
 
 
 def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[Recall | None, bool]:
@@ -75,7 +76,14 @@ def from_plugin(question: str, record: Record, slot: Slot, base: Base) -> tuple[
     probability = math.exp(sum(reply.logprobs) / len(reply.logprobs))
     if probability < registry.sure:
         return None, True
-    return Recall(text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage), True
+    found = Recall(
+        text, "plugin", probability, (record.id,), str(plugin), reply.stack, reply.usage, _value(record.told)
+    )
+    return found, True
+
+
+def _value(told: Told) -> str:
+    return told.value if isinstance(told, Fact) else ""
 
 
 def tokens_for(base: Base, record: Record) -> int:

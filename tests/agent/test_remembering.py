@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,16 +32,51 @@ def known(recall: la.Recall, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(la.Memory, "consult", lambda self, question, **scope: recall)
 
 
-def test_what_the_store_finds_is_read_like_a_result(memory: la.Memory, model: Scripted) -> None:
+def test_what_the_store_finds_is_read_like_a_result(memory: la.Memory) -> None:
+    model = Scripted(lambda request: f"{len(request.messages)} read, it is 214 on the second floor")
     agent = la.Agent("desk", base=model, memory=memory)
     memory.remember(ROOM)
     reply = agent.run(QUESTION)
-    assert (reply.text, [recall.source for recall in reply.recalls]) == ("2 read", ["store"])
+    said = "2 read, it is 214 on the second floor"
+    assert (reply.text, [recall.source for recall in reply.recalls]) == (said, ["store"])
     assert [(m.role, m.content) for m in agent.history()] == [
         ("user", QUESTION),
         ("tool", "Mira Osei's room is 214."),
-        ("assistant", "2 read"),
+        ("assistant", said),
     ]
+
+
+def test_who_reads_past_a_fact_is_held_to_it(memory: la.Memory) -> None:
+    model = Scripted(lambda request: "It is in the Lantern Room.")
+    agent = la.Agent("desk", base=model, memory=memory)
+    memory.remember(ROOM)
+    told = "Mira Osei's room is 214."
+    reply = agent.run(QUESTION)
+    assert (reply.text, reply.raw, reply.recalls[0].source) == (told, "It is in the Lantern Room.", "store")
+    assert agent.history()[-1].content == told
+    *pieces, streamed = agent.stream(QUESTION, thread="streamed")
+    assert (pieces, streamed.text) == ([told], told)  # and nothing before it
+    awaited = asyncio.run(_run(agent))
+    assert awaited[:2] == [told, told]
+
+
+def test_what_is_to_be_done_with_a_fact_is_done(memory: la.Memory) -> None:
+    @la.tool
+    def hand_over(to: str) -> str:
+        """Send towels to somebody."""
+        return f"towels for {to}"
+
+    model = Scripted(lambda request: ">>Mira" if request.messages[-1].name != "hand_over" else "They are on their way.")
+    memory.remember(ROOM)
+    agent = la.Agent("desk", base=model, memory=memory, tools=[hand_over], toolset=None)
+    reply = agent.run(QUESTION)
+    assert (reply.text, [result.content for result in reply.results]) == ("They are on their way.", ["towels for Mira"])
+
+
+def test_notes_are_for_the_reader(memory: la.Memory, model: Scripted) -> None:
+    memory.remember("The boiler man comes on Mondays.")
+    reply = la.Agent("desk", base=model, memory=memory).run("When does the boiler man come?")
+    assert (reply.text, reply.recalls[0].source) == ("2 read", "store")
 
 
 def test_what_is_not_known_costs_nothing(memory: la.Memory, model: Scripted) -> None:
@@ -63,8 +99,6 @@ async def _run(agent: la.Agent) -> list[object]:
 
 
 def test_it_is_the_same_when_awaited(memory: la.Memory, model: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
-    import asyncio
-
     known(la.Recall("214.", "plugin", 0.99, (1,), "memory-1@2"), monkeypatch)
     found = asyncio.run(_run(la.Agent("desk", base=model, memory=memory)))
     assert found[:2] == ["214.", "214."]
@@ -115,8 +149,6 @@ async def _awaited(agent: la.Agent) -> list[object]:
 def test_what_a_user_mentions_is_noted_for_the_thread(
     memory: la.Memory, model: Scripted, heard: list[tuple[str, str]]
 ) -> None:
-    import asyncio
-
     agent = la.Agent("desk", base=model, memory=memory)
     noted = ("Mira Osei, room: 214",)
     assert agent.run("It's 214.", thread="guest-17").noted == noted

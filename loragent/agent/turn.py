@@ -168,7 +168,7 @@ def stream(
     consult: Consult | None = None,
 ) -> Iterator[str | ToolResult | Turn]:
     """Take all steps of a turn: pieces of text and results as they come, the turn at the end."""
-    held = False  # back, since something else than these words may have to be said
+    held = False  # whether words are kept back, since others may have to be said
     try:
         wanted = next(turn)
         while True:
@@ -201,7 +201,7 @@ async def astream(
     consult: Consult | None = None,
 ) -> AsyncIterator[str | ToolResult | Turn]:
     """:func:`stream` for asyncio."""
-    held = False  # back, since something else than these words may have to be said
+    held = False  # whether words are kept back, since others may have to be said
     try:
         wanted = next(turn)
         while True:

@@ -348,4 +348,4 @@ def test_typed_rows_that_are_given_up_end_and_hold_up_nobody(base: la.Base) -> N
     assert base.generate(la.GenerationRequest("hello", max_tokens=4))[0].usage.completion_tokens == 4
     row = base._engine.submit(typed)
     base.close()
-    assert row.result(60).finish == "cancelled"
+    assert row.result(10).finish == "cancelled"

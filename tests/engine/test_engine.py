@@ -163,15 +163,15 @@ def test_rows_beside_one_that_fails_answer_as_without_it(base: la.Base, monkeypa
             rows = [base._engine.intake.prepare(request) for request in (*good[:3], boom, *good[3:])]
             base._engine.enqueue(*rows)
             with pytest.raises(la.GenerationError, match="out of memory"):
-                rows.pop(3).result(60)
-            assert [row.result(60).token_ids for row in rows] == wanted
+                rows.pop(3).result(10)
+            assert [row.result(10).token_ids for row in rows] == wanted
 
 
 def test_closing_ends_rows_in_flight(tiny: Path) -> None:
     base = la.Base.load(tiny, device="cpu")
     rows = [base._engine.submit(la.GenerationRequest("hello", min_tokens=400, max_tokens=400)) for _ in range(40)]
     base.close()
-    assert {row.result(60).finish for row in rows} == {"cancelled"}
+    assert {row.result(10).finish for row in rows} == {"cancelled"}
     with pytest.raises(la.GenerationError, match="closed"):
         base.generate([la.GenerationRequest("hello")])
 
@@ -277,7 +277,7 @@ def test_a_row_whose_time_is_over_ends_alone(base: la.Base) -> None:
     with pytest.raises(la.GenerationTimeout) as caught:
         base.generate([late])
     assert caught.value.seconds == 0.05
-    assert beside.result(60).usage.completion_tokens == 60
+    assert beside.result(10).usage.completion_tokens == 60
 
 
 @contextlib.contextmanager
@@ -303,7 +303,7 @@ def test_a_full_queue_refuses(base: la.Base, monkeypatch: pytest.MonkeyPatch) ->
         base._engine.enqueue(*waiting)
         with pytest.raises(la.EngineBusy, match="requests wait already"):
             base.generate([request])
-    assert {row.result(60).finish for row in waiting} == {"length"}
+    assert {row.result(20).finish for row in waiting} == {"length"}
 
 
 def test_a_row_that_is_not_finite_ends_alone(base: la.Base, make_plugin: MakePlugin) -> None:
@@ -316,5 +316,5 @@ def test_a_row_that_is_not_finite_ends_alone(base: la.Base, make_plugin: MakePlu
         with pytest.raises(la.GenerationError, match="not finite"):
             base.generate([la.GenerationRequest("b " * 30, [la.Use(plugin, scale=1e36)], max_tokens=4)])
         beside.append(base._engine.submit(good[1]))
-    assert [row.result(60).token_ids for row in beside] == [alone[0], *[alone[1]] * 3]
+    assert [row.result(10).token_ids for row in beside] == [alone[0], *[alone[1]] * 3]
     assert base.generate([la.GenerationRequest("hello", temperature=1e-40, max_tokens=3)])[0].token_ids

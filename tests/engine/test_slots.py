@@ -104,7 +104,7 @@ def test_a_plugin_that_is_deleted_while_in_use_answers_to_the_end(base: la.Base,
     shutil.rmtree(base.library.root / "clerk")
     with pytest.raises(la.PluginNotFound):
         base.generate([request])
-    assert row.result(60).token_ids == wanted
+    assert row.result(10).token_ids == wanted
 
 
 def test_a_running_row_keeps_the_version_that_it_began_with(base: la.Base, plugins: list[Path]) -> None:
@@ -115,8 +115,8 @@ def test_a_running_row_keeps_the_version_that_it_began_with(base: la.Base, plugi
     row = base._engine.submit(request)
     base.library.publish(plugins[1], manifest)
     new = base.generate([request])[0]
-    assert [m.version for m in (*old.stack, *row.result(60).stack, *new.stack)] == [1, 1, 2]
-    assert row.result(60).token_ids == old.token_ids != new.token_ids
+    assert [m.version for m in (*old.stack, *row.result(10).stack, *new.stack)] == [1, 1, 2]
+    assert row.result(10).token_ids == old.token_ids != new.token_ids
     base.library.rollback("clerk")
     assert base.generate([request])[0].token_ids == old.token_ids
 

@@ -96,7 +96,7 @@ def test_one_who_was_served_may_ask_again_before_a_long_job_goes_on(monkeypatch:
 
     with ThreadPoolExecutor(2) as pool:
         asked = pool.submit(asking)
-        assert pool.submit(compute, long).result() == TURNS
+        assert pool.submit(compute, long).result(10) == TURNS
         asked.result()
 
 

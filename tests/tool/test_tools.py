@@ -178,7 +178,7 @@ def test_what_hangs_is_given_up(function: Callable[..., Any]) -> None:
     result = call(la.tool(function, timeout=0.2))
     assert result.error == "timeout"
     assert "0.2 s" in result.content
-    assert time.perf_counter() - began < 4
+    assert time.perf_counter() - began < 2
 
 
 def test_what_is_too_long_or_can_not_be_written_is_cut_or_shown() -> None:
